@@ -1,0 +1,33 @@
+//! Every limit that a topology file may leave out, by name. `docs/topology-reference.md` lists the same values and a
+//! test compares them.
+
+/// `watermark_delay` of a source, ms.
+pub const WATERMARK_DELAY_MS: i64 = 60_000;
+/// `future.tolerance` of a source, ms.
+pub const FUTURE_TOLERANCE_MS: i64 = 600_000;
+/// `max_value_bytes` of a source.
+pub const MAX_VALUE_BYTES: i64 = 65_536;
+/// `history` of a table, ms.
+pub const HISTORY_MS: i64 = 90 * 86_400_000;
+/// `dedup.keep`, ms.
+pub const DEDUP_KEEP_MS: i64 = 7 * 86_400_000;
+/// `window.at_most` of a since-window, ms.
+pub const SINCE_AT_MOST_MS: i64 = 28 * 86_400_000;
+/// `window.panes` of a since-window, ms.
+pub const PANE_MS: i64 = 900_000;
+/// `emit.give_up`, ms.
+pub const GIVE_UP_MS: i64 = 7 * 86_400_000;
+/// `infer.budget`, ms.
+pub const INFER_BUDGET_MS: i64 = 200;
+/// `infer.cache_age`, ms.
+pub const CACHE_AGE_MS: i64 = 6 * 3_600_000;
+/// `infer.batch`, rows.
+pub const INFER_BATCH_ROWS: i64 = 256;
+/// `infer.max_pending`, rows.
+pub const MAX_PENDING_ROWS: i64 = 20_000;
+/// Most panes of one since-window: what a key may cost in memory.
+pub const MAX_PANES: i64 = 10_000;
+/// Most starts of a hopping window that one row may fall into.
+pub const MAX_OVERLAP: i64 = 1_000;
+/// Most columns of one stage.
+pub const MAX_COLUMNS: usize = 512;

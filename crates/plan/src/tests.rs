@@ -1,0 +1,8 @@
+//! Tests of the crate as a user sees it: whole files in, plans or messages out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod avsc;
+mod broken;
+mod expressions;
+mod shipped;
+mod windows;
