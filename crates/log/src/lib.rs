@@ -1,0 +1,8 @@
+//! The edge to the log: Kafka, the embedded log, the schema registry, Avro to Arrow and back.
+
+pub mod avro;
+pub mod compat;
+pub mod embedded;
+pub mod kafka;
+pub mod registry;
+pub mod schema_docs;
