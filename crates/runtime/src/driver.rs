@@ -1,0 +1,354 @@
+//! The driver of one worker: polls ownership and records, steps the worker, executes its effects. Poll and compute
+//! share this thread; whatever blocks is on another one.
+
+use crate::housekeeper::{Chore, Housekeeper};
+use crate::models::Models;
+use crate::prepare::Prepared;
+use crate::status::Board;
+use crate::threads::{Asked, CommitWork, commit_loop, predict_loop};
+use crate::{metrics, now_ms};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+use ws_stream::log::{End, Log, LogError, Member, Membership, Outcome, Reader, TopicPartition};
+use ws_stream::spec::Topology;
+use ws_stream::task::{Edge, TaskError};
+use ws_stream::worker::{Effect, Input, Worker, WorkerOptions};
+
+/// Inputs waiting for the driver from its other threads; senders wait when it is full.
+const CHANNEL: usize = 1024;
+/// Timers, budgets and snapshots are looked at this often.
+const TICK: Duration = Duration::from_millis(20);
+/// Ownership is polled this often.
+const MEMBERSHIP: Duration = Duration::from_millis(50);
+/// Status and gauges are written this often.
+const STATUS: Duration = Duration::from_millis(500);
+/// How long an idle reader waits for records.
+const IDLE_WAIT_MS: u64 = 5;
+/// How many commit times the status keeps.
+const COMMIT_TIMES: usize = 512;
+/// A shutdown that takes longer than this ends without waiting for the log.
+const SHUTDOWN: Duration = Duration::from_secs(15);
+
+/// What a worker runs on.
+#[derive(Clone)]
+pub struct DriverOptions {
+    /// What to run.
+    pub topology: Arc<Topology>,
+    /// Where.
+    pub log: Arc<dyn Log>,
+    /// Codecs and rules.
+    pub edge: Arc<dyn Edge>,
+    /// Predictors.
+    pub models: Models,
+    /// Topics as found.
+    pub prepared: Prepared,
+    /// Stable place of this worker.
+    pub slot: u32,
+    /// Folder of snapshots; none: state is rebuilt from the changelog alone.
+    pub snapshots: Option<PathBuf>,
+    /// Intervals and limits.
+    pub worker: WorkerOptions,
+}
+
+/// A worker that had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The log refused for good.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The topology cannot run.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Runs a worker until `stop` is set or it must end.
+pub fn run(options: DriverOptions, board: &Board, stop: &AtomicBool) -> Result<(), DriverError> {
+    let o = &options;
+    let member = Member { topology: o.topology.name.clone(), slot: o.slot, tasks: o.prepared.tasks };
+    let (mut committer, membership) = o.log.join(&member)?;
+    committer.open()?;
+    let (out, inbox) = sync_channel::<Input>(CHANNEL);
+    let (commits, commit_work) = sync_channel::<CommitWork>(4);
+    let (asks, ask_work) = sync_channel::<Asked>(CHANNEL);
+    let (chores, chore_work) = sync_channel::<Chore>(CHANNEL);
+    let spawn = |name: &str, f: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(format!("{name}-{}", o.slot)).spawn(f);
+    let to = out.clone();
+    spawn("commit", Box::new(move || commit_loop(committer, commit_work, to)))?;
+    let (models, to) = (o.models.clone(), out.clone());
+    spawn("predict", Box::new(move || predict_loop(models, ask_work, to)))?;
+    let progress_of = commits.clone();
+    let lag = Arc::new(AtomicI64::new(0));
+    let keeper = Housekeeper {
+        log: o.log.clone(),
+        topology: o.topology.name.clone(),
+        group_progress: Box::new(move |tasks| {
+            let (reply, answer) = sync_channel(1);
+            let gone = |_| LogError::Fenced("the committer has ended".into());
+            progress_of.send(CommitWork::Progress(tasks.to_vec(), reply)).map_err(|_| gone(()))?;
+            Ok(answer.recv().map_err(|_| gone(()))??.first().map_or(0, |p| p.number))
+        }),
+        surroundings: o.prepared.surroundings.clone(),
+        snapshots: o.snapshots.clone(),
+        out,
+        lag: lag.clone(),
+    };
+    spawn("housekeep", Box::new(move || keeper.run(chore_work)))?;
+    let worker = Worker::new(o.topology.clone(), o.edge.clone(), o.prepared.surroundings.clone(), o.worker.clone())?;
+    let reader = o.log.reader()?;
+    Driver {
+        worker, reader, membership, inbox, commits, asks, chores, board,
+        reading: HashMap::new(), paused: HashMap::new(), commit_started: None, rungs: BTreeMap::new(), records: 0, finished: false, lag, backlog: VecDeque::new(),
+        options: o,
+    }
+    .run(stop)
+}
+
+struct Driver<'a> {
+    options: &'a DriverOptions,
+    worker: Worker,
+    reader: Box<dyn Reader>,
+    membership: Box<dyn Membership>,
+    inbox: Receiver<Input>,
+    commits: SyncSender<CommitWork>,
+    asks: SyncSender<Asked>,
+    chores: SyncSender<Chore>,
+    board: &'a Board,
+    /// Incarnation and next offset of what is being read.
+    reading: HashMap<TopicPartition, (u64, i64)>,
+    paused: HashMap<TopicPartition, ()>,
+    commit_started: Option<Instant>,
+    rungs: BTreeMap<&'static str, u64>,
+    records: u64,
+    finished: bool,
+    lag: Arc<AtomicI64>,
+    /// Calls that the predictor thread has not taken yet.
+    backlog: VecDeque<Asked>,
+}
+
+impl Driver<'_> {
+    fn run(mut self, stop: &AtomicBool) -> Result<(), DriverError> {
+        self.start_globals()?;
+        let (mut ticked, mut polled, mut told) = (Instant::now(), None::<Instant>, Instant::now());
+        let mut stopping: Option<Instant> = None;
+        while !self.finished {
+            if stopping.is_none() && stop.load(Ordering::Relaxed) {
+                stopping = Some(Instant::now());
+                self.step(Input::Shutdown)?;
+            }
+            if stopping.is_some_and(|s| s.elapsed() > SHUTDOWN) {
+                tracing::warn!("the last commit did not end in time; what it held is processed again at the next start");
+                break;
+            }
+            if polled.is_none_or(|p| p.elapsed() >= MEMBERSHIP) {
+                polled = Some(Instant::now());
+                for change in self.membership.poll()? {
+                    tracing::info!(?change, "ownership");
+                    self.step(Input::Ownership(change))?;
+                }
+            }
+            while let Ok(input) = self.inbox.try_recv() {
+                self.step(input)?;
+            }
+            self.ask()?;
+            for (at, records) in self.reader.poll(IDLE_WAIT_MS)? {
+                let Some((incarnation, next)) = self.reading.get_mut(&at) else { continue };
+                *next = records.next_offset;
+                let incarnation = *incarnation;
+                if self.records == 0 && !records.rows.is_empty() && incarnation > 0 {
+                    self.board.update(self.options.slot, |s| s.first_record_ms = now_ms());
+                }
+                if incarnation > 0 {
+                    self.records += records.rows.len() as u64;
+                }
+                self.step(Input::Records { at, incarnation, records })?;
+            }
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                self.step(Input::Tick)?;
+            }
+            if told.elapsed() >= STATUS {
+                told = Instant::now();
+                self.tell();
+            }
+        }
+        self.tell();
+        self.membership.leave()?;
+        Ok(())
+    }
+
+    fn start_globals(&mut self) -> Result<(), DriverError> {
+        let mut admin = self.options.log.admin()?;
+        let mut ends = Vec::new();
+        for at in self.worker.global_partitions() {
+            let start = admin.start(&at)?;
+            let end = admin.end(&at, End::Stable)?;
+            self.reader.add(&at, start)?;
+            self.reading.insert(at.clone(), (0, start));
+            if end > start {
+                ends.push((at, end));
+            }
+        }
+        self.step(Input::GlobalEnds(ends))
+    }
+
+    fn step(&mut self, input: Input) -> Result<(), DriverError> {
+        if let Input::Outcome { outcome, .. } = &input {
+            let took = self.commit_started.take().map(|s| s.elapsed().as_secs_f64() * 1e3);
+            self.board.update(self.options.slot, |s| {
+                s.commits[match outcome { Outcome::Committed => 0, Outcome::Aborted(_) => 1, Outcome::Unknown(_) => 2 }] += 1;
+                if s.commit_ms.len() >= COMMIT_TIMES {
+                    s.commit_ms.remove(0);
+                }
+                s.commit_ms.extend(took);
+            });
+        }
+        let committed = matches!(&input, Input::Outcome { outcome: Outcome::Committed, .. });
+        for effect in self.worker.step(now_ms(), input) {
+            self.execute(effect)?;
+        }
+        if committed {
+            let position = self.worker.tasks().flat_map(|t| t.committed_positions()).map(|(_, o)| o).sum();
+            self.board.update(self.options.slot, |s| s.committed_position = position);
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, effect: Effect) -> Result<(), DriverError> {
+        let gone = |what: &str| DriverError::Log(LogError::Fatal { what: what.into(), cause: "its thread has ended".into(), hint: "see the log above".into() });
+        match effect {
+            Effect::Read { at, offset, incarnation } => {
+                self.reader.add(&at, offset)?;
+                self.paused.remove(&at);
+                self.reading.insert(at, (incarnation, offset));
+            }
+            Effect::Stop { at } => {
+                if self.reading.remove(&at).is_some() {
+                    self.reader.remove(&at)?;
+                }
+            }
+            Effect::Pause { at } => {
+                if self.reading.contains_key(&at) {
+                    self.reader.pause(&at)?;
+                    self.paused.insert(at, ());
+                }
+            }
+            Effect::Resume { at } => {
+                if self.paused.remove(&at).is_some() {
+                    self.reader.resume(&at)?;
+                }
+            }
+            Effect::Commit(set) => {
+                self.commit_started = Some(Instant::now());
+                self.count_rungs();
+                self.commits.send(CommitWork::Commit(set)).map_err(|_| gone("commit"))?;
+            }
+            Effect::Resolve(tasks) => self.commits.send(CommitWork::Resolve(tasks)).map_err(|_| gone("resolve"))?,
+            Effect::Call { task, incarnation, stage, call } => {
+                self.backlog.push_back(Asked { task, incarnation, stage, call });
+                self.ask()?;
+            }
+            Effect::Release(tasks) => self.membership.release(&tasks)?,
+            Effect::Restore { task, incarnation, partitions, tables } => {
+                self.chores.send(Chore::Restore { task, incarnation, partitions, tables }).map_err(|_| gone("restore"))?;
+            }
+            Effect::Mark { task, incarnation } => self.chores.send(Chore::Mark { task, incarnation }).map_err(|_| gone("mark"))?,
+            Effect::Truncate { task, before } => self.chores.send(Chore::Truncate { task, before }).map_err(|_| gone("truncate"))?,
+            Effect::Snapshot { task, from_offset, positions, snapshot } => {
+                self.chores.send(Chore::Snapshot { task, from_offset, positions, snapshot }).map_err(|_| gone("snapshot"))?;
+            }
+            Effect::Stopped { task, error } => {
+                tracing::error!(task = task.0, error, "task stopped; the others go on");
+                metrics::task_stopped(&self.options.topology.name);
+                self.board.update(self.options.slot, |s| {
+                    s.stopped.insert(task.0, error);
+                });
+            }
+            Effect::Rejected { at, rows, first } => {
+                tracing::warn!(%at, rows, first, "rows of a global table were not taken");
+                metrics::table_rejected(&at.topic, rows);
+            }
+            Effect::Finished => self.finished = true,
+        }
+        Ok(())
+    }
+
+    /// Hands calls to the predictor thread as far as it takes them. Waiting for it here could wait for ever: it may be
+    /// waiting for this thread to take its answers. The backlog is bounded by the rows a task may have pending.
+    fn ask(&mut self) -> Result<(), DriverError> {
+        while let Some(asked) = self.backlog.pop_front() {
+            match self.asks.try_send(asked) {
+                Ok(()) => {}
+                Err(TrySendError::Full(asked)) => {
+                    self.backlog.push_front(asked);
+                    break;
+                }
+                Err(TrySendError::Disconnected(_)) => {
+                    return Err(LogError::Fatal { what: "predict".into(), cause: "its thread has ended".into(), hint: "see the log above".into() }.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count_rungs(&mut self) {
+        self.rungs.clear();
+        for task in self.worker.tasks() {
+            for (rung, n) in task.rungs() {
+                *self.rungs.entry(rung).or_default() += n;
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        let topology = &self.options.topology.name;
+        self.count_rungs();
+        let mut counts: Vec<(String, ws_stream::operator::Counts)> = Vec::new();
+        let (mut watermark, mut state, mut tasks) = (None::<i64>, (0, 0), Vec::new());
+        for task in self.worker.tasks() {
+            tasks.push(task.id.0);
+            for (i, (id, c)) in task.counts().into_iter().enumerate() {
+                match counts.get_mut(i) {
+                    Some((_, sum)) => sum.add(&c),
+                    None => counts.push((id.to_string(), c)),
+                }
+            }
+            let w = task.watermark_ms();
+            if w != i64::MIN {
+                watermark = Some(watermark.map_or(w, |x| x.min(w)));
+            }
+            let (rows, bytes) = task.state_size();
+            state = (state.0 + rows, state.1 + bytes);
+        }
+        let ready = self.worker.ready() && !tasks.is_empty();
+        for (id, c) in &counts {
+            metrics::stage(topology, id, c);
+        }
+        for (rung, n) in &self.rungs {
+            metrics::rung(topology, rung, *n);
+        }
+        // Dropped when the housekeeper is busy: the next one asks again.
+        let positions = self.reading.iter().filter(|(_, (incarnation, _))| *incarnation > 0).map(|(at, (_, next))| (at.clone(), *next)).collect();
+        let _ = self.chores.try_send(Chore::Lag(positions));
+        let lag = self.lag.load(Ordering::Relaxed);
+        metrics::process(topology, watermark.unwrap_or(i64::MIN), lag, tasks.len(), state);
+        let (rungs, records) = (self.rungs.clone(), self.records);
+        self.board.update(self.options.slot, |s| {
+            s.ready = ready;
+            s.waiting_for = if ready { String::new() } else { "tasks are being assigned, restored, or their tables read".into() };
+            s.tasks = tasks;
+            s.counts = counts;
+            s.watermark_ms = watermark;
+            s.lag_records = lag;
+            s.rungs = rungs;
+            s.state = state;
+            s.records = records;
+        });
+    }
+}

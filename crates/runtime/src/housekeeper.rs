@@ -1,0 +1,183 @@
+//! The housekeeper: the slow, rare work of a worker on a thread of its own — restoring tasks from snapshot and
+//! changelog, answering where a changelog ends, cutting it, writing snapshots.
+
+use crate::now_ms;
+use crate::snapshots::TaskSnapshots;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
+use ws_stream::log::{Admin, End, Log, LogError, TaskId, TopicPartition};
+use ws_stream::records::{Records, RecordsBuilder};
+use ws_stream::task::{Snapshot, Surroundings, changelog_topic, hex};
+use ws_stream::worker::Input;
+
+/// How long a restore may go without any progress before it is given up and tried again.
+const RESTORE_STALL: Duration = Duration::from_secs(30);
+/// Wait between tries of an operation that the log refused for now.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Work for the housekeeper.
+pub(crate) enum Chore {
+    Restore { task: TaskId, incarnation: u64, partitions: Vec<TopicPartition>, tables: Vec<TopicPartition> },
+    Mark { task: TaskId, incarnation: u64 },
+    Truncate { task: TaskId, before: i64 },
+    Snapshot { task: TaskId, from_offset: i64, positions: Vec<(TopicPartition, i64)>, snapshot: Snapshot },
+    /// How far these positions are behind the ends.
+    Lag(Vec<(TopicPartition, i64)>),
+}
+
+/// What the housekeeper needs.
+pub(crate) struct Housekeeper {
+    pub log: Arc<dyn Log>,
+    pub topology: Arc<str>,
+    pub group_progress: Box<dyn Fn(&[TaskId]) -> Result<u64, LogError> + Send>,
+    pub surroundings: Surroundings,
+    pub snapshots: Option<PathBuf>,
+    pub out: SyncSender<Input>,
+    /// Input records not consumed yet.
+    pub lag: Arc<AtomicI64>,
+}
+
+impl Housekeeper {
+    /// Works until the channel closes.
+    pub fn run(self, chores: Receiver<Chore>) {
+        let mut admin = None;
+        for chore in chores {
+            let (task, incarnation) = match &chore {
+                Chore::Restore { task, incarnation, .. } | Chore::Mark { task, incarnation } => (*task, *incarnation),
+                Chore::Truncate { task, .. } | Chore::Snapshot { task, .. } => (*task, 0),
+                Chore::Lag(_) => (TaskId(0), 0),
+            };
+            let restore = matches!(chore, Chore::Restore { .. });
+            if let Err(e) = self.chore(&mut admin, chore) {
+                tracing::warn!(task = task.0, error = %e, "housekeeping failed");
+                if restore {
+                    let _ = self.out.send(Input::Failed { task, incarnation, error: format!("restore: {e}") });
+                }
+            }
+        }
+    }
+
+    fn changelog(&self, task: TaskId) -> TopicPartition {
+        TopicPartition::new(changelog_topic(&self.topology), task.0)
+    }
+
+    fn chore(&self, admin: &mut Option<Box<dyn Admin>>, chore: Chore) -> Result<(), LogError> {
+        let admin = match admin {
+            Some(a) => a,
+            None => admin.insert(self.log.admin()?),
+        };
+        match chore {
+            Chore::Restore { task, incarnation, partitions, tables } => self.restore(admin.as_mut(), task, incarnation, &partitions, &tables),
+            Chore::Mark { task, incarnation } => {
+                let offset = retry(|| admin.end(&self.changelog(task), End::Stable))?;
+                let _ = self.out.send(Input::Mark { task, incarnation, offset });
+                Ok(())
+            }
+            Chore::Lag(positions) => {
+                let mut lag = 0;
+                for (at, position) in positions {
+                    lag += (admin.end(&at, End::Stable)? - position).max(0);
+                }
+                self.lag.store(lag, Ordering::Relaxed);
+                Ok(())
+            }
+            Chore::Truncate { task, before } => retry(|| admin.truncate(&self.changelog(task), before)),
+            Chore::Snapshot { task, from_offset, positions, snapshot } => {
+                if let Some((root, topic_id)) = self.snapshots.as_ref().zip(self.topic_id()) {
+                    let saved = TaskSnapshots::open(root, &self.topology, task.0)
+                        .and_then(|s| s.save(&snapshot, from_offset, &positions, &self.surroundings.cluster_id, &topic_id, now_ms()));
+                    if let Err(e) = saved {
+                        tracing::warn!(task = task.0, error = %e, folder = %root.display(), "snapshot not written; a restore will read more of the changelog");
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn topic_id(&self) -> Option<String> {
+        self.surroundings.topics.get(&changelog_topic(&self.topology)).map(|t| hex(&t.0))
+    }
+
+    fn send(&self, input: Input) -> Result<(), LogError> {
+        self.out.send(input).map_err(|_| LogError::Fenced("the worker has ended".into()))
+    }
+
+    fn restore(&self, admin: &mut dyn Admin, task: TaskId, incarnation: u64, partitions: &[TopicPartition], tables: &[TopicPartition]) -> Result<(), LogError> {
+        let at = self.changelog(task);
+        let started = Instant::now();
+        let start = retry(|| admin.start(&at))?;
+        let end = retry(|| admin.end(&at, End::High))?;
+        let (mut from, mut skip_through) = (start, 0);
+        if let Some((root, topic_id)) = self.snapshots.as_ref().zip(self.topic_id())
+            && let Ok(folder) = TaskSnapshots::open(root, &self.topology, task.0)
+        {
+            match folder.load(&self.surroundings.cluster_id, &topic_id) {
+                Ok(Some((tag, records))) if tag.from_offset >= start && tag.from_offset <= end => {
+                    let mut b = RecordsBuilder::default();
+                    records.iter().for_each(|r| b.push(0, 0, None, Some(r), &[]));
+                    self.send(Input::State { task, incarnation, records: b.finish(0), skip_through: 0 })?;
+                    (from, skip_through) = (tag.from_offset, tag.epoch);
+                    self.send(Input::SnapshotTag { task, incarnation, epoch: tag.epoch, positions: tag.positions() })?;
+                }
+                Ok(Some(_)) => tracing::info!(task = task.0, "snapshot is older than the changelog's start; restoring from the changelog"),
+                Ok(None) => {}
+                Err(e) => {
+                    tracing::warn!(task = task.0, error = %e, "snapshot refused; restoring from the changelog");
+                    let _ = folder.set_aside();
+                }
+            }
+        }
+        let mut records_read = 0usize;
+        if from < end {
+            let mut reader = self.log.reader()?;
+            reader.add(&at, from)?;
+            let (mut position, mut moved) = (from, Instant::now());
+            while position < end {
+                for (tp, records) in reader.poll(100)? {
+                    if tp == at && records.next_offset > position {
+                        (position, moved) = (records.next_offset, Instant::now());
+                        records_read += records.rows.len();
+                        self.state(task, incarnation, records, skip_through)?;
+                    }
+                }
+                if moved.elapsed() > RESTORE_STALL {
+                    return Err(LogError::Unavailable {
+                        what: format!("restore of task {} from {at}", task.0),
+                        cause: format!("no progress at offset {position} of {end} for {} s", RESTORE_STALL.as_secs()),
+                        hint: "is a transaction of a dead process still open? it ends by its timeout; the restore is tried again at the next start".into(),
+                    });
+                }
+            }
+        }
+        let mut starts = Vec::new();
+        for tp in partitions.iter().chain(tables) {
+            starts.push((tp.clone(), retry(|| admin.start(tp))?));
+        }
+        let mut table_ends = Vec::new();
+        for tp in tables {
+            table_ends.push((tp.clone(), retry(|| admin.end(tp, End::Stable))?));
+        }
+        let committed = retry(|| (self.group_progress)(&[task]))?;
+        tracing::info!(task = task.0, epoch = committed, records = records_read, ms = started.elapsed().as_millis() as u64, "task restored");
+        self.send(Input::Restored { task, incarnation, committed, starts, table_ends })
+    }
+
+    fn state(&self, task: TaskId, incarnation: u64, records: Records, skip_through: u64) -> Result<(), LogError> {
+        self.send(Input::State { task, incarnation, records, skip_through })
+    }
+}
+
+/// Repeats while the log is unavailable, within [`RESTORE_STALL`].
+fn retry<T>(mut f: impl FnMut() -> Result<T, LogError>) -> Result<T, LogError> {
+    let started = Instant::now();
+    loop {
+        match f() {
+            Err(LogError::Unavailable { .. }) if started.elapsed() < RESTORE_STALL => std::thread::sleep(RETRY),
+            other => return other,
+        }
+    }
+}
