@@ -1,0 +1,38 @@
+//! Models of the city: from rows of `bin.features` to a model bundle and an honest account of what it is worth.
+//!
+//! Read in this order: [`series`] (rows → one time series per device on a container) → [`labels`] (what really
+//! happened after each row: labelled, censored or expired) → [`questions`] (sampled examples) → [`split`] (train, calibration, test by time) → [`leak`]
+//! (no feature may know the future) → [`boost`] and [`calibrate`] (LightGBM, isotonic, conformal) → [`fill`]
+//! (training) → [`evaluate`] and [`report`] (baselines beside the model) → [`next_day`] (daily sensors: full
+//! tomorrow?). The reasons for the choices are in `docs/models.md`.
+//!
+//! Deliberately absent: any clock (the caller passes `trained_at_ms`), any file access besides the model store, and
+//! feature computation: features come out of the topology, the same for training and serving.
+
+mod assemble;
+pub mod boost;
+pub mod calibrate;
+pub mod error;
+pub mod evaluate;
+pub mod fill;
+#[cfg(test)]
+mod fill_test;
+pub mod labels;
+pub mod leak;
+pub mod metrics;
+pub mod next_day;
+pub mod questions;
+pub mod report;
+pub mod series;
+pub mod split;
+#[cfg(test)]
+mod testkit;
+#[cfg(test)]
+mod wyndham;
+
+pub use error::TrainError;
+pub use evaluate::{Evaluation, evaluate};
+pub use fill::{TrainOptions, TrainedModel, train_fill};
+pub use leak::assert_no_future;
+pub use next_day::{NextDayOptions, NextDayReport, train_next_day};
+pub use ws_inference::ModelStore;
