@@ -1,0 +1,40 @@
+//! HTTP: reads, events, metrics, the page.
+//!
+//! [`Api`] answers from a view ([`ws_views::ViewReads`]) and from the runtime's [`Status`]; it holds no data of its own. Every
+//! read says how fresh it is, errors are RFC 9457 problems with a hint, and everything is bounded by a named [`limits`].
+//! There is no authentication yet: the server binds to the loopback interface and refuses foreign `Host` and `Origin` headers,
+//! so that a web page elsewhere cannot reach it through a browser.
+//!
+//! Layout: `server` binds and serves, `state` is what handlers share, `reads`, `stream` and `admin` are the handlers, `changes`
+//! gathers what changed for the event stream, `guard` refuses foreign requests, `page` serves the embedded files.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "an edge crate: HTTP needs the wall clock and timers"
+)]
+
+mod admin;
+mod answer;
+mod changes;
+mod error;
+mod guard;
+pub mod limits;
+mod page;
+mod params;
+mod reads;
+mod server;
+mod state;
+pub mod status;
+mod stream;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_stream;
+
+pub use changes::ChangeHub;
+pub use error::{ApiError, ServeError};
+pub use server::{Api, bind};
+pub use status::Status;

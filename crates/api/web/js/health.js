@@ -1,0 +1,113 @@
+// The strip under the header: the pipeline in numbers, every second.
+
+import { spark } from './chart.js';
+import { clock, count, duration, element, setText, UNKNOWN } from './format.js';
+import { on, store } from './store.js';
+
+const SPARK_VALUES = 60;
+const RUNG_COLOURS = { model: '#2b6a9e', cached: '#79a9cf', heuristic: '#e0a63c', simplified: '#c97f3a', manual: '#7b5ea7' };
+const history = { events: [], lag: [] };
+let before = null;
+
+export function createHealth() {
+  on('pipeline', render);
+  on('freshness', () => {
+    setText('event-time', clock(store.eventNowMs));
+    setText('freshness', store.freshness.lag_ms === null ? 'empty' : duration(store.freshness.lag_ms));
+  });
+  on('connection', ({ state, detail }) => connection(state, detail));
+  const button = document.getElementById('stages-button');
+  button.addEventListener('click', () => {
+    const box = document.getElementById('stages');
+    box.hidden = !box.hidden;
+    button.setAttribute('aria-expanded', !box.hidden);
+  });
+}
+
+function connection(state, detail) {
+  setText('connection-text', { live: 'live', lost: 'connection lost', connecting: 'connecting' }[state]);
+  const lost = document.getElementById('lost');
+  lost.hidden = state !== 'lost';
+  if (state === 'lost') lost.textContent = `Connection lost. Shown is the state of ${clock(store.eventNowMs)}. Trying again … ${detail ?? ''}`;
+}
+
+function render({ pipeline, readiness }) {
+  const rate = rates(pipeline);
+  setText('topology', pipeline.topology);
+  document.getElementById('topology').hidden = !pipeline.topology;
+  setText('h-events', count(rate.events));
+  setText('h-lag', lagText(pipeline));
+  level('h-lag', pipeline.lag_ms > 60_000 ? 'bad' : pipeline.lag_ms > 10_000 ? 'warn' : '');
+  push(history.events, rate.events, 'spark-events');
+  push(history.lag, pipeline.lag_ms, 'spark-lag');
+  setText('h-forecasts', count(pipeline.forecasts_total));
+  setText('h-forecasts-rate', rate.forecasts === null ? '' : `${count(rate.forecasts)}/s`);
+  setText('h-late', count(pipeline.late_total));
+  setText('h-dead', count(pipeline.dead_total));
+  level('h-dead', pipeline.dead_total > 0 ? 'warn' : '');
+  const commits = pipeline.commits;
+  setText('h-commit', Number.isFinite(commits.p99_ms) ? `${Math.round(commits.p99_ms)} ms` : UNKNOWN);
+  setText('h-commits', commits.committed ? `${count(commits.committed)} · ${count(commits.aborted)} aborted` : '');
+  setText('h-model', pipeline.model?.version ?? 'none yet');
+  setText('h-model-state', pipeline.model ? pipeline.model.state : 'heuristic answers');
+  setText('h-ready', readiness.ready ? 'ready' : 'not ready');
+  level('h-ready', readiness.ready ? 'good' : 'bad');
+  setText('h-ready-why', readiness.reasons.join('; '));
+  document.getElementById('h-ready-why').title = readiness.reasons.join('\n');
+  rungs(pipeline.rungs);
+  stages(pipeline.stages);
+}
+
+function lagText(pipeline) {
+  if (Number.isFinite(pipeline.lag_ms)) return duration(pipeline.lag_ms);
+  return Number.isFinite(pipeline.lag_rows) ? `${count(pipeline.lag_rows)} rows` : UNKNOWN;
+}
+
+// Rates as told, or from totals when the runtime tells none.
+function rates(pipeline) {
+  const now = performance.now();
+  const seconds = before ? (now - before.now) / 1000 : 0;
+  const per = (told, total) => told ?? (seconds > 0.2 ? Math.max(0, (pipeline[total] - before.pipeline[total]) / seconds) : null);
+  const found = { events: per(pipeline.events_per_s, 'events_total'), forecasts: per(pipeline.forecasts_per_s, 'forecasts_total') };
+  before = { now, pipeline };
+  return found;
+}
+
+function push(values, value, id) {
+  values.push(Number.isFinite(value) ? value : NaN);
+  if (values.length > SPARK_VALUES) values.shift();
+  spark(document.getElementById(id), values);
+}
+
+const level = (id, name) => {
+  document.getElementById(id).dataset.level = name;
+};
+
+function rungs(list) {
+  const total = list.reduce((sum, rung) => sum + rung.answers, 0);
+  const bar = document.getElementById('h-rungs');
+  if (!total) return;
+  const share = (rung) => `${rung.rung} ${((rung.answers / total) * 100).toFixed(rung.answers / total > 0.1 ? 0 : 1)} %`;
+  bar.replaceChildren(
+    ...list.map((rung) => {
+      const part = element('span', { title: share(rung) });
+      part.style.flexGrow = rung.answers / total;
+      part.style.background = RUNG_COLOURS[rung.rung] ?? '#8a949d';
+      return part;
+    }),
+  );
+  bar.setAttribute('aria-label', list.map(share).join(', '));
+  setText('h-rungs-text', list.filter((rung) => rung.answers).map(share).join(' · '));
+  document.getElementById('h-rungs-text').title = list.map(share).join('\n');
+}
+
+function stages(list) {
+  if (document.getElementById('stages').hidden) return;
+  const rows = list.map((stage) => {
+    const parts = [stage.emitted, stage.folded, stage.filtered, stage.duplicate, stage.unmatched, stage.late, stage.dead, stage.pending];
+    const adds = parts.reduce((sum, part) => sum + part, 0) === stage.rows_in;
+    const cells = [stage.rows_in, ...parts].map((value) => element('td', { text: count(value), class: value ? null : 'zero' }));
+    return element('tr', {}, element('th', { scope: 'row', text: stage.id }), element('td', { class: 'word', text: stage.kind }), ...cells, element('td', { class: adds ? 'word good' : 'word bad', text: adds ? '✓ yes' : '✗ no' }));
+  });
+  document.getElementById('stage-rows').replaceChildren(...rows);
+}
