@@ -1,0 +1,412 @@
+//! Trucks on their rounds: driving along the street grid, stopping, breaking down, tipping, going home.
+//!
+//! A truck on duty does one thing at a time; a token tells its timers apart, so that a timer of something given up is ignored. What
+//! happens at a stop is in `service.rs`.
+
+use crate::calendar::{HOUR_MS, MINUTE_MS, SECOND_MS};
+use crate::city::{Action, City};
+use crate::events_vehicles::{Fix, Weighing, fuel_event, vehicle_position, weighbridge_ticket};
+use crate::faults::FaultKind;
+use crate::fleet::{Duty, Goal, Leg, Phase, TANK_L, driver_of, shift_id_of};
+use crate::layout::{Point, Stream};
+use crate::rounds::{SHIFT_STARTS_MS, STOP_MS};
+
+/// Longest duty; the rest of the round is left.
+const LONGEST_DUTY_MS: i64 = 9 * HOUR_MS + 30 * MINUTE_MS;
+/// Duty after which the crew takes its break.
+const BREAK_AFTER_MS: i64 = 4 * HOUR_MS;
+/// Share of the payload at which a truck goes to tip.
+const FULL_SHARE: f64 = 0.95;
+/// Legs that a duty usually has: spreads the day's risk of a breakdown.
+const LEGS_PER_DUTY: f64 = 16.0;
+
+impl City {
+    pub(crate) fn on_shift_start(&mut self, index: usize, day: i64, from_ms: i64) {
+        let clock = &self.fill.clock;
+        let shift_ms = clock.utc_ms(day, SHIFT_STARTS_MS[self.rounds.truck_shift[index]]);
+        let planned = self.rounds.stops_on(clock, index, day);
+        let stops: Vec<(usize, i64)> = planned
+            .iter()
+            .map(|stop| (stop.site, shift_ms + stop.offset_ms))
+            .filter(|(_, planned_ms)| *planned_ms > from_ms)
+            .collect();
+        if stops.is_empty() {
+            return;
+        }
+        let now_ms = self.now_ms;
+        let truck = &mut self.trucks[index];
+        let shift_id = shift_id_of(&truck.id, day);
+        if truck.duty.is_some() {
+            // Still out, or broken down: nobody drives this round.
+            for (site, planned_ms) in stops {
+                self.reschedule(site, planned_ms);
+            }
+            return;
+        }
+        truck.duties += 1;
+        let outage_share = self.config.faults.buffered_upload_per_truck_day;
+        let outage = truck.rng.chance(outage_share).then(|| {
+            let from_ms = now_ms + truck.rng.int(10 * MINUTE_MS, 2 * HOUR_MS);
+            (
+                from_ms,
+                from_ms + truck.rng.int(10 * MINUTE_MS, 40 * MINUTE_MS),
+            )
+        });
+        truck.duty = Some(Duty {
+            route_id: format!("round-{}-{}", truck.id, crate::calendar::weekday(day) + 1),
+            shift_id,
+            driver_id: driver_of(index, day),
+            crew_size: 2,
+            started_ms: now_ms,
+            stops,
+            next: 0,
+            container: 0,
+            arrived_ms: now_ms,
+            phase: Phase::Break,
+            leg: None,
+            had_break: false,
+            broken: false,
+            outage,
+        });
+        let (duties, id) = (truck.duties, truck.id.clone());
+        if let Some((from_ms, until_ms)) = outage {
+            self.record_fault(FaultKind::VehicleBufferedUpload, id, until_ms, None);
+            if let Some(fault) = self.history.faults.last_mut() {
+                fault.from_ms = from_ms;
+            }
+        }
+        self.tell_shift(index, "started", None);
+        self.agenda
+            .push(now_ms + 5 * MINUTE_MS, Action::TruckDiagnose(index, duties));
+        self.go_on(index);
+    }
+
+    /// Decides what the truck does next, now that it stands free.
+    pub(crate) fn go_on(&mut self, index: usize) {
+        let now_ms = self.now_ms;
+        let fullness = self.trucks[index].fullness();
+        let Some(duty) = self.trucks[index].duty.as_mut() else {
+            return;
+        };
+        if duty.broken || now_ms - duty.started_ms > LONGEST_DUTY_MS {
+            let reason = if duty.broken {
+                "vehicle_breakdown"
+            } else {
+                "shift_end"
+            };
+            self.leave_out_the_rest(index, reason);
+        }
+        let Some(duty) = self.trucks[index].duty.as_mut() else {
+            return;
+        };
+        if duty.next >= duty.stops.len() {
+            if fullness > 0.02 {
+                self.go_tip(index)
+            } else {
+                self.drive(index, Goal::Home)
+            }
+        } else if !duty.had_break && now_ms - duty.started_ms > BREAK_AFTER_MS {
+            duty.had_break = true;
+            duty.phase = Phase::Break;
+            let length_ms = self.trucks[index].rng.int(30 * MINUTE_MS, 45 * MINUTE_MS);
+            self.tell_shift(index, "break_started", None);
+            self.tell_status(index, "on_break");
+            self.wake_in(index, length_ms);
+        } else if fullness > FULL_SHARE {
+            self.go_tip(index);
+        } else {
+            self.drive(index, Goal::Stop);
+        }
+    }
+
+    /// To the nearest disposal site that is open; to the nearest one if none is.
+    pub(crate) fn go_tip(&mut self, index: usize) {
+        let (at, now_ms) = (self.trucks[index].at, self.now_ms);
+        let mut best: Option<(bool, f64, usize)> = None;
+        for (facility, site) in self.layout.disposals.iter().enumerate() {
+            let rank = (
+                self.closed_until_ms[facility] > now_ms,
+                at.street_m(site.at),
+                facility,
+            );
+            if best.is_none_or(|known| (rank.0, rank.1) < (known.0, known.1)) {
+                best = Some(rank);
+            }
+        }
+        self.drive(
+            index,
+            Goal::Tip(best.map_or(0, |(_, _, facility)| facility)),
+        );
+    }
+
+    fn drive(&mut self, index: usize, goal: Goal) {
+        let now_ms = self.now_ms;
+        let hour = self.fill.clock.hour(now_ms);
+        let Some(duty) = self.trucks[index].duty.as_ref() else {
+            return;
+        };
+        let to = match goal {
+            Goal::Stop => self.layout.sites[duty.stops[duty.next].0].at,
+            Goal::Tip(facility) => self.layout.disposals[facility].at,
+            Goal::Home => self.layout.depots[self.trucks[index].depot].at,
+        };
+        let from = self.trucks[index].at;
+        let corner = Point {
+            x_m: to.x_m,
+            y_m: from.y_m,
+        };
+        let blocked = self.closures.iter().any(|closure| {
+            closure.is_near(now_ms, corner, 400.0) || closure.is_near(now_ms, to, 400.0)
+        });
+        let truck = &mut self.trucks[index];
+        let traffic = match hour {
+            hour if (7.0..9.5).contains(&hour) || (16.0..18.5).contains(&hour) => 0.72,
+            hour if !(6.0..21.0).contains(&hour) => 1.15,
+            _ => 1.0,
+        };
+        let length_m = from.street_m(to) * if blocked { 1.35 } else { 1.0 };
+        let speed_mps = (8.2 * traffic * truck.rng.lognormal(1.0, 0.12)).clamp(3.0, 14.0);
+        let takes_ms = ((length_m / speed_mps + 20.0) * SECOND_MS as f64) as i64;
+        let breaks_down = truck
+            .rng
+            .chance(self.config.faults.breakdown_per_truck_day / LEGS_PER_DUTY);
+        let stops_after_ms = if breaks_down {
+            (takes_ms as f64 * truck.rng.unit()) as i64
+        } else {
+            takes_ms
+        };
+        if let Some(duty) = truck.duty.as_mut() {
+            duty.phase = Phase::Driving(goal);
+            duty.leg = Some(Leg {
+                from,
+                to,
+                depart_ms: now_ms,
+                arrive_ms: now_ms + takes_ms,
+                length_m,
+            });
+            duty.broken |= breaks_down;
+        }
+        self.tell_status(index, "driving");
+        self.wake_in(index, stops_after_ms.max(SECOND_MS));
+        let token = self.trucks[index].token;
+        self.on_truck_tick(index, token);
+    }
+
+    /// Sets the truck's timer; what was set before no longer counts.
+    pub(crate) fn wake_in(&mut self, index: usize, wait_ms: i64) {
+        self.trucks[index].token += 1;
+        self.agenda.push(
+            self.now_ms + wait_ms,
+            Action::TruckWake(index, self.trucks[index].token),
+        );
+    }
+
+    pub(crate) fn on_truck_wake(&mut self, index: usize, token: u64) {
+        if self.trucks[index].token != token {
+            return;
+        }
+        let now_ms = self.now_ms;
+        let Some(duty) = self.trucks[index].duty.as_ref() else {
+            return;
+        };
+        match duty.phase {
+            Phase::Driving(_)
+                if duty.broken && duty.leg.is_some_and(|leg| now_ms < leg.arrive_ms) =>
+            {
+                self.break_down(index)
+            }
+            Phase::Driving(goal) => {
+                self.arrive(index);
+                match goal {
+                    Goal::Stop => self.arrive_at_stop(index),
+                    Goal::Tip(facility) => self.start_tipping(index, facility),
+                    Goal::Home => self.end_duty(index),
+                }
+            }
+            Phase::AtStop => self.serve_next_container(index),
+            Phase::Tipping(facility) => self.finish_tipping(index, facility),
+            Phase::Break => {
+                self.tell_shift(index, "break_ended", None);
+                self.go_on(index);
+            }
+            Phase::Broken => self.repaired(index),
+        }
+    }
+
+    /// Ends the leg: what it cost in distance, fuel and wear.
+    fn arrive(&mut self, index: usize) {
+        let now_ms = self.now_ms;
+        let truck = &mut self.trucks[index];
+        let Some(leg) = truck.duty.as_mut().and_then(|duty| duty.leg.take()) else {
+            return;
+        };
+        let (at, _, share) = leg.at(now_ms);
+        let driven_m = leg.length_m * share;
+        truck.at = at;
+        truck.odometer_m += driven_m;
+        truck.engine_h += (now_ms - leg.depart_ms) as f64 / HOUR_MS as f64;
+        truck.fuel_level = (truck.fuel_level - driven_m / 1_000.0 * 0.45 / TANK_L).max(0.02);
+        truck.brake_wear = (truck.brake_wear + driven_m / 6.0e7).min(1.0);
+        if truck.brake_wear > 0.97 {
+            truck.brake_wear = 0.02;
+        }
+    }
+
+    pub(crate) fn at_stop(&mut self, index: usize) {
+        if let Some(duty) = self.trucks[index].duty.as_mut() {
+            duty.phase = Phase::AtStop;
+        }
+    }
+
+    fn break_down(&mut self, index: usize) {
+        self.arrive(index);
+        let repair_ms = self.trucks[index].rng.int(90 * MINUTE_MS, 5 * HOUR_MS);
+        let code =
+            ["SPN-110-0", "SPN-100-1", "SPN-1638-16", "SPN-521-3"][self.trucks[index].rng.index(4)];
+        let truck = &mut self.trucks[index];
+        truck.fault_codes = vec![code];
+        if let Some(duty) = truck.duty.as_mut() {
+            duty.phase = Phase::Broken;
+        }
+        let id = truck.id.clone();
+        self.record_fault(FaultKind::Breakdown, id, self.now_ms + repair_ms, None);
+        self.tell_status(index, "broken_down");
+        self.tell_repair(index, code, "opened", None);
+        self.leave_out_the_rest(index, "vehicle_breakdown");
+        self.wake_in(index, repair_ms);
+    }
+
+    fn repaired(&mut self, index: usize) {
+        let code = self.trucks[index].fault_codes.pop().unwrap_or("SPN-110-0");
+        self.tell_repair(index, code, "completed", Some(self.now_ms));
+        self.go_on(index);
+    }
+
+    fn start_tipping(&mut self, index: usize, facility: usize) {
+        let now_ms = self.now_ms;
+        let truck = &mut self.trucks[index];
+        let queue_ms = (self.closed_until_ms[facility] - now_ms).max(0)
+            + truck.rng.int(2 * MINUTE_MS, 12 * MINUTE_MS);
+        let takes_ms = queue_ms + truck.rng.int(6 * MINUTE_MS, 12 * MINUTE_MS);
+        if let Some(duty) = truck.duty.as_mut() {
+            duty.phase = Phase::Tipping(facility);
+        }
+        self.tell_status(index, "disposing");
+        self.wake_in(index, takes_ms);
+    }
+
+    /// One ticket a stream: the compartments are tipped and weighed one after the other.
+    fn finish_tipping(&mut self, index: usize, facility: usize) {
+        let truck = &mut self.trucks[index];
+        let mut gross_kg = ((truck.empty_kg() + truck.total_kg()) / 20.0).round() * 20.0;
+        let loads = std::mem::take(&mut truck.load_kg);
+        truck.load_l = 0.0;
+        let vehicle_id = truck.id.clone();
+        for (stream, net_kg) in Stream::ALL.iter().zip(loads).filter(|(_, kg)| *kg > 10.0) {
+            let net_kg = ((net_kg / 20.0).round() * 20.0).max(20.0);
+            let ticket_id = self.next_id("wb");
+            let fee_minor = (net_kg
+                * match stream {
+                    Stream::General => 15.0,
+                    Stream::Organic => 9.0,
+                    Stream::Paper | Stream::Glass => 3.0,
+                }) as i64;
+            let draft = weighbridge_ticket(
+                &vehicle_id,
+                &Weighing {
+                    ticket_id: &ticket_id,
+                    facility_id: &self.layout.disposals[facility].id,
+                    waste_stream: stream.code(),
+                    gross_kg,
+                    tare_kg: gross_kg - net_kg,
+                    fee_minor,
+                    currency: &self.config.currency,
+                },
+            );
+            self.emit_now(draft, "weighbridge");
+            gross_kg -= net_kg;
+        }
+        self.go_on(index);
+    }
+
+    fn end_duty(&mut self, index: usize) {
+        let now_ms = self.now_ms;
+        let paid_s = self.trucks[index]
+            .duty
+            .as_ref()
+            .map(|duty| (now_ms - duty.started_ms) as f64 / SECOND_MS as f64);
+        self.tell_status(index, "parked");
+        self.tell_shift(index, "ended", paid_s);
+        let truck = &mut self.trucks[index];
+        truck.duty = None;
+        truck.token += 1;
+        if truck.fuel_level < 0.45 {
+            let volume_l = (1.0 - truck.fuel_level) * TANK_L;
+            truck.fuel_level = 1.0;
+            let draft = fuel_event(
+                &truck.id,
+                volume_l,
+                truck.odometer_m,
+                &self.config.currency,
+                &self.layout.depots[truck.depot].id,
+            );
+            self.emit_now(draft, "fuel-card");
+        }
+    }
+
+    /// Sends the position and sets the timer for the next one, as long as the leg lasts.
+    pub(crate) fn on_truck_tick(&mut self, index: usize, token: u64) {
+        let now_ms = self.now_ms;
+        let truck = &mut self.trucks[index];
+        if truck.token != token {
+            return;
+        }
+        let Some(duty) = truck.duty.as_ref() else {
+            return;
+        };
+        let Some(leg) = duty.leg else { return };
+        let (at, heading_deg, share) = leg.at(now_ms);
+        let outage = duty
+            .outage
+            .filter(|(from_ms, until_ms)| (*from_ms..*until_ms).contains(&now_ms));
+        let accuracy_m = truck.rng.between(2.5, 9.0);
+        let fix = Point {
+            x_m: at.x_m + accuracy_m * 0.6 * truck.rng.normal(),
+            y_m: at.y_m + accuracy_m * 0.6 * truck.rng.normal(),
+        };
+        let mean_mps = leg.length_m / ((leg.arrive_ms - leg.depart_ms) as f64 / SECOND_MS as f64);
+        let fix = Fix {
+            at: self.layout.degrees(fix),
+            speed_mps: if share >= 1.0 {
+                0.0
+            } else {
+                (mean_mps * truck.rng.between(0.3, 1.5)).min(19.0)
+            },
+            heading_deg,
+            accuracy_m,
+            odometer_m: truck.odometer_m + leg.length_m * share,
+        };
+        let draft = vehicle_position(&truck.id, fix);
+        let latency_ms = truck.rng.int(300, 2_500);
+        let sent_ms = match outage {
+            Some((_, until_ms)) => until_ms + (until_ms - now_ms) / MINUTE_MS * 300,
+            None => now_ms + 100,
+        };
+        self.emit(
+            draft,
+            "telematics",
+            now_ms,
+            sent_ms,
+            sent_ms + if outage.is_some() { 1_000 } else { latency_ms },
+        );
+        if now_ms + MINUTE_MS < leg.arrive_ms {
+            self.agenda
+                .push(now_ms + MINUTE_MS, Action::TruckTick(index, token));
+        }
+    }
+
+    /// Time that a stop takes before the first container.
+    pub(crate) fn stop_ms(&mut self, index: usize) -> i64 {
+        (STOP_MS as f64 * 0.5 * self.trucks[index].rng.lognormal(1.0, 0.3)) as i64
+    }
+}
