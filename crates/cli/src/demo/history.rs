@@ -1,0 +1,59 @@
+//! The demo's model: a city's past days are replayed through the very topology that serves, and the features that
+//! come out train the model. The past is another stretch of the same city, before the demo's first day.
+
+use super::producer::encode;
+use super::stopped;
+use crate::edge::{FILL_MODEL, RegistryEdge};
+use crate::status::EngineStatus;
+use crate::train::{Features, fill_options};
+use crate::{Failure, plans};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use ws_city::{City, CityConfig};
+use ws_log::registry::Registry;
+use ws_models::{ModelStore, train_fill};
+use ws_runtime::models::Models;
+
+/// Days of history that the demo trains on.
+const DAYS: i64 = 12;
+/// Bins of it: enough for the trees, quick enough for a first start.
+const BINS: usize = 400;
+
+/// Features of a simulated past: `days` before the city's start.
+pub fn features(city: &CityConfig, days: i64, bins: usize, registry: &Arc<Registry>, stop: &AtomicBool) -> Result<Option<Features>, Failure> {
+    let edge = RegistryEdge::new(registry.clone());
+    let topology = Arc::new(plans::bin_fill(&edge)?.topology);
+    let start_ms = city.start_ms - days * 86_400_000;
+    let trucks = (city.trucks * bins / city.bins.max(1)).max(4);
+    let mut past = City::new(CityConfig { start_ms, bins: bins.min(city.bins), trucks, ..city.clone() });
+    let mut features = Features::new(topology, edge, registry.clone())?;
+    let references = past.references();
+    features.feed(&encode(&references, registry, 1)?)?;
+    while past.now_ms() < city.start_ms {
+        if stopped(stop) {
+            return Ok(None);
+        }
+        let events = past.advance(past.now_ms() + 900_000);
+        features.feed(&encode(&events, registry, 1)?)?;
+    }
+    Ok(Some(features))
+}
+
+/// Trains, stores and puts the model to work.
+pub fn train(city: &CityConfig, registry: &Arc<Registry>, store: &ModelStore, models: &Models, status: &EngineStatus, stop: &AtomicBool) -> Result<(), Failure> {
+    let done = (|| -> Result<(), Failure> {
+        let Some(features) = features(city, DAYS, BINS, registry, stop)? else { return Ok(()) };
+        let trained = train_fill(features.batches(), &fill_options(city.seed, city.start_ms))?;
+        let version = trained.bundle.manifest.version.clone();
+        store.save(&trained.bundle)?;
+        store.set_current(FILL_MODEL, &version)?;
+        models.put(FILL_MODEL, Box::new(trained.predictor()?));
+        tracing::info!(version, "model trained");
+        Ok(())
+    })();
+    if let Err(e) = &done {
+        status.set_model_state("failed");
+        tracing::error!(error = %e, "training failed; the heuristic rung goes on answering");
+    }
+    done
+}

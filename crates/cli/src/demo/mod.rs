@@ -1,0 +1,228 @@
+//! `wastestream demo`: the simulated city through the whole pipeline in one process — embedded log, bin-fill, a model
+//! trained at the first start, the view, HTTP and the page. Everything lives in one folder and survives any end.
+
+mod history;
+mod producer;
+
+use crate::edge::{FILL_MODEL, RegistryEdge};
+use crate::endpoint::{self, EndpointFile};
+use crate::engine::{Engine, EngineOptions};
+use crate::projection::Projection;
+use crate::serve::{self, Server};
+use crate::status::EngineStatus;
+use crate::{Failure, data_folder, plans};
+use clap::Args;
+pub use history::features as history_features;
+use producer::{Pace, Producer};
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use ws_api::Status;
+use ws_city::CityConfig;
+use ws_log::embedded::{EmbeddedConfig, EmbeddedLog};
+use ws_models::ModelStore;
+use ws_runtime::models::Models;
+use ws_runtime::now_ms;
+use ws_stream::log::Log;
+use ws_stream::worker::WorkerOptions;
+use ws_views::EmbeddedView;
+
+/// Partitions of every topic of the demo.
+const PARTITIONS: u32 = 4;
+/// How often the status line is written.
+const LINE: Duration = Duration::from_secs(1);
+/// How often it is written where nobody looks at a terminal.
+const PLAIN_LINE: Duration = Duration::from_secs(5);
+
+/// Settings of the demo.
+#[derive(Args)]
+pub struct DemoArgs {
+    /// Folder that keeps everything; made when missing
+    #[arg(long, env = "WS_DATA")]
+    data: Option<PathBuf>,
+    /// Address of the page and the API
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    address: SocketAddr,
+    /// Simulated seconds per second
+    #[arg(long, default_value_t = 300.0)]
+    speed: f64,
+    /// Seed of the city; the same seed gives the same city
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Bins of the city
+    #[arg(long, default_value_t = 2_000)]
+    bins: usize,
+    /// Trucks of the city
+    #[arg(long, default_value_t = 40)]
+    trucks: usize,
+    /// Stop after so many seconds of wall time
+    #[arg(long)]
+    duration: Option<f64>,
+    /// Hours of history that go through the log first
+    #[arg(long, default_value_t = 48)]
+    backfill_h: i64,
+    /// Leave the model out: the heuristic rung answers
+    #[arg(long)]
+    no_model: bool,
+}
+
+/// Runs the demo until Ctrl-C, `--duration`, or an error.
+pub fn run(args: DemoArgs) -> Result<(), Failure> {
+    if !(args.speed > 0.0 && args.speed <= 100_000.0) {
+        return Err(format!("--speed {} is not usable: more than 0, at most 100000", args.speed).into());
+    }
+    let data = data_folder(args.data.clone());
+    std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}; name a folder that can be written with --data", data.display()))?;
+    let stop = serve::stop_on_signal()?;
+    let registry = plans::registry(None)?;
+    let edge = RegistryEdge::new(registry.clone());
+    let topology = Arc::new(plans::bin_fill(&edge)?.topology);
+    let log = EmbeddedLog::open(EmbeddedConfig::new(data.join("log"))).map_err(|e| match endpoint::find(&data) {
+        Some(found) => format!("{e}\n  process {} serves this folder at {}; stop it, or name another folder with --data", found.pid, found.url),
+        None => e.to_string(),
+    })?;
+    let view = EmbeddedView::open(&data.join("view"))?;
+    let log: Arc<dyn Log> = Arc::new(log);
+    let metrics = serve::metrics()?;
+    let models = Models::default();
+    let store = ModelStore::new(data.join("models"));
+
+    let config = CityConfig { seed: args.seed, bins: args.bins, trucks: args.trucks, ..CityConfig::default() };
+    let mut producer = Producer::open(&data, config.clone(), log.as_ref(), registry.clone(), PARTITIONS)?;
+    let board = ws_runtime::status::Board::default();
+    let status = Arc::new(EngineStatus::new(board.clone(), topology.clone(), models.clone(), args.speed));
+    let server = Server::start(args.address, Arc::new(view.clone()), status.clone(), metrics, crate::append::routes(log.as_ref(), registry.clone())?, stop.clone())?;
+    let _endpoint = EndpointFile::write(&data, &server.url)?;
+    println!("wastestream demo: {} bins, {} trucks, seed {}, {}× real time", args.bins, args.trucks, args.seed, args.speed);
+    println!("  page      {}/", server.url);
+    println!("  data      {} (state survives; delete it to start over)", data.display());
+
+    let engine = Engine::start(EngineOptions {
+        topology: topology.clone(),
+        log: log.clone(),
+        edge: Arc::new(edge.clone()),
+        models: models.clone(),
+        first_slot: 0,
+        workers: 1,
+        create_outputs: true,
+        snapshots: Some(data.join("snapshots")),
+        worker: WorkerOptions::default(),
+        board: board.clone(),
+    })?;
+    let (rejected, applied) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let projection = Projection {
+        log: log.clone(),
+        registry: registry.clone(),
+        topics: ["bin.features", "bin.forecast", "bin.alert", "vehicle.position", "vehicle.status", "ref.site", "ref.facility"].map(String::from).to_vec(),
+        owner_epoch: now_ms() as u64,
+        changes: server.changes.clone(),
+        rejected,
+        applied,
+    };
+    let projecting = {
+        let (stop, view) = (stop.clone(), Box::new(view));
+        std::thread::Builder::new().name("project".into()).spawn(move || {
+            let ended = projection.run(view, &stop);
+            if let Err(e) = &ended {
+                tracing::error!(error = %e, "the projection had to end");
+                stop.store(true, Ordering::Relaxed);
+            }
+            ended
+        })?
+    };
+
+    let started = Instant::now();
+    let backfilled = producer.backfill(args.backfill_h, &stop)?;
+    println!("  back-fill {backfilled} events of {} h in {:.1} s", args.backfill_h, started.elapsed().as_secs_f64());
+    let training = if args.no_model {
+        status.set_model_state("missing");
+        None
+    } else if let Some(version) = store.current(FILL_MODEL)? {
+        models.put(FILL_MODEL, Box::new(store.load(FILL_MODEL, &version)?));
+        println!("  model     {version}, stored by an earlier start");
+        None
+    } else {
+        println!("  model     training on simulated history; until then the heuristic rung answers");
+        status.set_model_state("training");
+        let (models, status, stop) = (models.clone(), status.clone(), stop.clone());
+        Some(std::thread::Builder::new().name("train".into()).spawn(move || history::train(&config, &registry, &store, &models, &status, &stop))?)
+    };
+
+    let pace = Pace { speed: args.speed, started: Instant::now() };
+    let status_of_city = status.clone();
+    let producing = {
+        let stop = stop.clone();
+        std::thread::Builder::new().name("city".into()).spawn(move || {
+            let ended = producer.live(pace, &stop, &status_of_city.event_now_ms);
+            if let Err(e) = &ended {
+                tracing::error!(error = %e, "the city had to end");
+                stop.store(true, Ordering::Relaxed);
+            }
+            ended
+        })?
+    };
+    let mut told = None::<Instant>;
+    let terminal = std::io::stdout().is_terminal();
+    while !stop.load(Ordering::Relaxed) && !engine.ended() {
+        std::thread::sleep(Duration::from_millis(50));
+        if args.duration.is_some_and(|d| started.elapsed().as_secs_f64() >= d) {
+            stop.store(true, Ordering::Relaxed);
+        }
+        if told.is_none_or(|t| t.elapsed() >= if terminal { LINE } else { PLAIN_LINE }) {
+            told = Some(Instant::now());
+            line(&status, terminal);
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    println!("{}stopping: committing what is closed", if terminal { "\n" } else { "" });
+    producing.join().map_err(|_| "the city panicked")??;
+    let last = status.pipeline();
+    engine.stop()?;
+    projecting.join().map_err(|_| "the projection panicked")??;
+    if let Some(t) = training {
+        t.join().map_err(|_| "training panicked")?.map_err(|e| e.to_string())?;
+    }
+    server.join()?;
+    summary(&last);
+    Ok(())
+}
+
+fn line(status: &EngineStatus, terminal: bool) {
+    let p = status.pipeline();
+    let n = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.0}"));
+    let lag = p.lag_ms.map_or("-".into(), |l| format!("{:.1}", l as f64 / 1e3));
+    let rungs: Vec<String> = p.rungs.iter().map(|r| format!("{} {}", r.rung, r.answers)).collect();
+    let text = format!(
+        "{} | {} events/s | lag {lag} s | forecasts {} ({}) | late {} | dead {} | commit p99 {} ms",
+        clock(status.event_now_ms()), n(p.events_per_s), p.forecasts_total, rungs.join(", "), p.late_total, p.dead_total, n(p.commits.p99_ms),
+    );
+    if terminal {
+        print!("\r\x1b[2K{text}");
+        let _ = std::io::stdout().flush();
+    } else {
+        println!("{text}");
+    }
+}
+
+fn clock(ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms).map_or_else(String::new, |t| t.format("%Y-%m-%d %H:%M").to_string())
+}
+
+/// What went through, stage by stage; the counts add up.
+fn summary(p: &ws_api::status::PipelineStatus) {
+    println!("{:<14} {:>9} = {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}", "stage", "in", "emitted", "folded", "filtered", "duplicate", "unmatched", "late", "dead", "pending");
+    let mut balanced = true;
+    for s in &p.stages {
+        balanced &= s.rows_in == s.emitted + s.folded + s.filtered + s.duplicate + s.unmatched + s.late + s.dead + s.pending;
+        println!("{:<14} {:>9} = {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}", s.id, s.rows_in, s.emitted, s.folded, s.filtered, s.duplicate, s.unmatched, s.late, s.dead, s.pending);
+    }
+    println!("counts {}; commits {}, aborted {}, resolved {}", if balanced { "add up in every stage" } else { "DO NOT ADD UP" }, p.commits.committed, p.commits.aborted, p.commits.resolved);
+}
+
+/// Stops at once when asked to.
+fn stopped(stop: &AtomicBool) -> bool {
+    stop.load(Ordering::Relaxed)
+}

@@ -1,0 +1,70 @@
+//! What tasks and plans need from the edge: codecs by the schema registry, the rules behind models, and contracts.
+
+use std::sync::Arc;
+use arrow::datatypes::{Schema, SchemaRef};
+use ws_inference::{FillHeuristic, FillHeuristicOptions};
+use ws_log::avro::{AvroDecoder, AvroEncoder, JsonEncoder};
+use ws_log::registry::Registry;
+use ws_plan::{Contracts, ModelContract, TopicContract};
+use ws_stream::codec::{Decode, Encode};
+use ws_stream::predict::Predictor;
+use ws_stream::spec::SinkFormat;
+use ws_stream::task::Edge;
+
+/// The model of the `bin-fill` topology.
+pub const FILL_MODEL: &str = "fill-forecast";
+
+/// Codecs and contracts from one registry.
+#[derive(Clone)]
+pub struct RegistryEdge {
+    registry: Arc<Registry>,
+}
+
+impl RegistryEdge {
+    /// Over a registry.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        RegistryEdge { registry }
+    }
+}
+
+impl Edge for RegistryEdge {
+    fn decoder(&self, topic: &str, schema: &SchemaRef) -> Result<Box<dyn Decode>, String> {
+        let columns: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let decoder = AvroDecoder::new(self.registry.clone(), topic, Some(&columns)).map_err(|e| e.to_string())?;
+        Ok(Box::new(decoder))
+    }
+
+    fn encoder(&self, topic: &str, format: &SinkFormat, schema: &SchemaRef) -> Result<Box<dyn Encode>, String> {
+        Ok(match format {
+            SinkFormat::Avro => Box::new(AvroEncoder::new(&self.registry, topic, schema).map_err(|e| e.to_string())?),
+            SinkFormat::Json => Box::new(JsonEncoder::new(topic, schema).map_err(|e| e.to_string())?),
+        })
+    }
+
+    fn heuristic(&self, model: &str) -> Option<Box<dyn Predictor>> {
+        (model == FILL_MODEL).then(|| Box::new(FillHeuristic::new(FillHeuristicOptions::default())) as Box<dyn Predictor>)
+    }
+}
+
+impl Contracts for RegistryEdge {
+    fn topic(&self, topic: &str) -> Option<TopicContract> {
+        let registered = self.registry.for_topic(topic).ok()?;
+        let decoder = AvroDecoder::new(self.registry.clone(), topic, None).ok()?;
+        let defaults = registered.schema.record().fields.iter().filter(|f| f.default.is_some()).map(|f| f.name.clone()).collect();
+        Some(TopicContract { schema: decoder.schema(), key: registered.attribute("key").map(str::to_string), defaults })
+    }
+
+    fn model(&self, model: &str) -> Option<ModelContract> {
+        let rule = self.heuristic(model)?;
+        let plain: Vec<_> = rule.outputs().fields().iter().cloned().collect();
+        Some(ModelContract { inputs: Vec::new(), outputs: Arc::new(Schema::new(plain)) })
+    }
+
+    fn topics(&self) -> Vec<String> {
+        self.registry.subjects().filter_map(|s| s.strip_suffix("-value")).map(str::to_string).collect()
+    }
+
+    fn models(&self) -> Vec<String> {
+        vec![FILL_MODEL.to_string()]
+    }
+}

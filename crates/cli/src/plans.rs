@@ -1,0 +1,33 @@
+//! Loading topologies: files by path, or the ones this build carries by name.
+
+use crate::Failure;
+use crate::edge::RegistryEdge;
+use std::path::Path;
+use std::sync::Arc;
+use ws_log::registry::Registry;
+use ws_plan::{Plan, load, load_file};
+
+/// The built-in topology of the demo.
+const BIN_FILL: &str = include_str!("../../../topologies/bin-fill.yaml");
+
+/// The registry: a folder, or the schemas built in.
+pub fn registry(folder: Option<&Path>) -> Result<Arc<Registry>, Failure> {
+    Ok(Arc::new(match folder {
+        Some(f) => Registry::open(f)?,
+        None => Registry::embedded()?,
+    }))
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The plan of a file.
+pub fn file(path: &Path, edge: &RegistryEdge) -> Result<Plan, Failure> {
+    Ok(load_file(path, edge, &env)?)
+}
+
+/// The built-in `bin-fill`.
+pub fn bin_fill(edge: &RegistryEdge) -> Result<Plan, Failure> {
+    Ok(load("topologies/bin-fill.yaml", BIN_FILL, edge, &env)?)
+}

@@ -1,0 +1,195 @@
+//! `wastestream run` and `wastestream config check`: topologies on a log, with projection and HTTP.
+
+use crate::config::{Config, LogKind, ViewKind};
+use crate::edge::{FILL_MODEL, RegistryEdge};
+use crate::endpoint::EndpointFile;
+use crate::engine::{Engine, EngineOptions};
+use crate::projection::Projection;
+use crate::serve::{self, Server};
+use crate::status::EngineStatus;
+use crate::{Failure, plans};
+use clap::{Args, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use ws_log::embedded::{EmbeddedConfig, EmbeddedLog};
+use ws_log::kafka::{KafkaConfig, KafkaLog};
+use ws_models::ModelStore;
+use ws_runtime::models::Models;
+use ws_runtime::now_ms;
+use ws_runtime::status::Board;
+use ws_stream::log::Log;
+use ws_stream::worker::WorkerOptions;
+use ws_views::{EmbeddedView, RedisView, RedisViewOptions, ViewReads, ViewStore};
+
+/// Topics that views show, when a topology writes them.
+const SHOWN: [&str; 3] = ["bin.features", "bin.forecast", "bin.alert"];
+
+/// Settings of `run`; flags win over environment and file.
+#[derive(Args)]
+pub struct RunArgs {
+    /// Configuration file (TOML)
+    #[arg(long, env = "WS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Topology file; repeatable; none: the built-in bin-fill
+    #[arg(long)]
+    topology: Vec<PathBuf>,
+    /// Data folder
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Kafka bootstrap servers; implies log.kind = kafka
+    #[arg(long)]
+    bootstrap: Option<String>,
+    /// Address of HTTP
+    #[arg(long)]
+    address: Option<SocketAddr>,
+    /// Slot of the first worker: unique among the processes of a topology
+    #[arg(long)]
+    slot: Option<u32>,
+    /// Workers of this process
+    #[arg(long)]
+    workers: Option<u32>,
+    /// Create missing output topics
+    #[arg(long)]
+    create_outputs: bool,
+    /// Stop after so many seconds
+    #[arg(long)]
+    duration: Option<f64>,
+}
+
+/// Commands about the configuration.
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Read file and environment, check everything, print the result
+    Check {
+        /// Configuration file (TOML)
+        #[arg(long, env = "WS_CONFIG")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Checks the configuration.
+pub fn config(command: &ConfigCommand) -> Result<(), Failure> {
+    let ConfigCommand::Check { config } = command;
+    let c = Config::load(config.as_deref(), Vec::new())?;
+    let edge = RegistryEdge::new(plans::registry(c.schemas.as_deref())?);
+    for path in &c.topologies {
+        plans::file(path, &edge)?;
+    }
+    print!("{}", toml::to_string_pretty(&c)?);
+    eprintln!("ok");
+    Ok(())
+}
+
+/// The log of a configuration.
+pub fn open_log(c: &Config) -> Result<Arc<dyn Log>, Failure> {
+    Ok(match c.log.kind {
+        LogKind::Embedded => Arc::new(EmbeddedLog::open(EmbeddedConfig::new(c.data.join("log")))?),
+        LogKind::Kafka => {
+            let mut kafka = KafkaConfig::new(c.log.bootstrap.clone());
+            kafka.properties.extend(c.log.properties.iter().map(|(k, v)| (k.clone(), v.clone())));
+            Arc::new(KafkaLog::new(kafka))
+        }
+    })
+}
+
+/// Runs until a signal, `--duration`, or an error.
+pub fn run(args: RunArgs) -> Result<(), Failure> {
+    let mut flags = Vec::new();
+    if let Some(b) = &args.bootstrap {
+        flags.extend([("log.bootstrap", b.clone()), ("log.kind", "kafka".into())]);
+    }
+    if let Some(d) = &args.data {
+        flags.push(("data", d.display().to_string()));
+    }
+    if let Some(a) = &args.address {
+        flags.push(("api.address", a.to_string()));
+    }
+    let mut c = Config::load(args.config.as_deref(), flags)?;
+    c.engine.slot = args.slot.unwrap_or(c.engine.slot);
+    c.engine.workers = args.workers.unwrap_or(c.engine.workers);
+    if !args.topology.is_empty() {
+        c.topologies.clone_from(&args.topology);
+    }
+    std::fs::create_dir_all(&c.data).map_err(|e| format!("{}: {e}; name a folder that can be written with --data", c.data.display()))?;
+    let stop = serve::stop_on_signal()?;
+    let registry = plans::registry(c.schemas.as_deref())?;
+    let edge = RegistryEdge::new(registry.clone());
+    let mut topologies = Vec::new();
+    for path in &c.topologies {
+        topologies.push(Arc::new(plans::file(path, &edge)?.topology));
+    }
+    if topologies.is_empty() {
+        topologies.push(Arc::new(plans::bin_fill(&edge)?.topology));
+    }
+    let log = open_log(&c)?;
+    let models = Models::default();
+    let store = ModelStore::new(c.data.join("models"));
+    if let Some(version) = store.current(FILL_MODEL)? {
+        models.put(FILL_MODEL, Box::new(store.load(FILL_MODEL, &version)?));
+        tracing::info!(model = FILL_MODEL, version, "model loaded");
+    }
+    let (view, reads): (Box<dyn ViewStore>, Arc<dyn ViewReads>) = match c.view.kind {
+        ViewKind::Embedded => {
+            let v = EmbeddedView::open(&c.data.join("view"))?;
+            (Box::new(v.clone()), Arc::new(v))
+        }
+        ViewKind::Redis => {
+            let options = RedisViewOptions::new(c.view.url.clone());
+            (Box::new(RedisView::connect(&options)?), Arc::new(RedisView::connect(&options)?))
+        }
+    };
+    let metrics = serve::metrics()?;
+    let board = Board::default();
+    let status = Arc::new(EngineStatus::new(board.clone(), topologies[0].clone(), models.clone(), 1.0));
+    let server = Server::start(c.api.address, reads, status.clone(), metrics, crate::append::routes(log.as_ref(), registry.clone())?, stop.clone())?;
+    let _endpoint = EndpointFile::write(&c.data, &server.url)?;
+    let mut engines = Vec::new();
+    for topology in &topologies {
+        engines.push(Engine::start(EngineOptions {
+            topology: topology.clone(),
+            log: log.clone(),
+            edge: Arc::new(edge.clone()),
+            models: models.clone(),
+            first_slot: c.engine.slot,
+            workers: c.engine.workers,
+            create_outputs: args.create_outputs || c.log.kind == LogKind::Embedded,
+            snapshots: Some(c.data.join("snapshots")),
+            worker: WorkerOptions { commit_interval_ms: c.engine.commit_interval_ms, snapshot_interval_ms: c.engine.snapshot_interval_ms, ..WorkerOptions::default() },
+            board: if topology.name == topologies[0].name { board.clone() } else { Board::default() },
+        })?);
+    }
+    let shown: Vec<String> = SHOWN.iter().filter(|t| topologies.iter().any(|x| x.sinks.iter().any(|s| &*s.topic == **t))).map(|t| (*t).to_string()).collect();
+    let projection = Projection {
+        log, registry, topics: shown, owner_epoch: now_ms() as u64, changes: server.changes.clone(),
+        rejected: Arc::new(AtomicU64::new(0)), applied: Arc::new(AtomicU64::new(0)),
+    };
+    let flag = stop.clone();
+    let projecting = std::thread::Builder::new().name("project".into()).spawn(move || {
+        let ended = projection.run(view, &flag);
+        if let Err(e) = &ended {
+            tracing::error!(error = %e, "the projection had to end");
+            flag.store(true, Ordering::Relaxed);
+        }
+        ended
+    })?;
+    let started = Instant::now();
+    while !stop.load(Ordering::Relaxed) && !engines.iter().any(Engine::ended) {
+        std::thread::sleep(Duration::from_millis(50));
+        if args.duration.is_some_and(|d| started.elapsed().as_secs_f64() >= d) {
+            break;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    tracing::info!("stopping: committing what is closed");
+    let mut first = Ok(());
+    for e in engines {
+        let ended = e.stop();
+        first = first.and(ended);
+    }
+    projecting.join().map_err(|_| "the projection panicked")??;
+    server.join()?;
+    Ok(first?)
+}

@@ -1,0 +1,207 @@
+//! `wastestream topology validate | graph | explain | test`.
+
+use crate::edge::RegistryEdge;
+use crate::{Failure, plans};
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use ws_log::registry::Registry;
+use ws_plan::Plan;
+use ws_plan::fixture::{Cell, DEAD_LETTERS, Payload, Row, Run};
+use ws_runtime::models::Models;
+use ws_runtime::replay::Replay;
+
+/// Commands about topology files.
+#[derive(Subcommand)]
+pub enum TopologyCommand {
+    /// Check files; every problem is told with line, what and what to do
+    Validate(Files),
+    /// Draw a file as a Mermaid graph
+    Graph(OneFile),
+    /// Tell what a file does, stage by stage
+    Explain(OneFile),
+    /// Run the fixtures beside the files
+    Test(Files),
+}
+
+/// Files.
+#[derive(Args)]
+pub struct Files {
+    /// Topology files
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Folder of schemas instead of those built in
+    #[arg(long)]
+    schemas: Option<PathBuf>,
+}
+
+/// One file.
+#[derive(Args)]
+pub struct OneFile {
+    /// Topology file
+    file: PathBuf,
+    /// Folder of schemas instead of those built in
+    #[arg(long)]
+    schemas: Option<PathBuf>,
+}
+
+/// Runs a command.
+pub fn run(command: TopologyCommand) -> Result<(), Failure> {
+    match command {
+        TopologyCommand::Validate(args) => {
+            let edge = RegistryEdge::new(plans::registry(args.schemas.as_deref())?);
+            let mut bad = 0;
+            for path in &args.files {
+                match plans::file(path, &edge) {
+                    Ok(plan) => {
+                        let t = &plan.topology;
+                        println!("{}: ok: {} sources, {} tables, {} stages, {} sinks", path.display(), t.inputs.len(), t.tables.len(), t.stages.len(), t.sinks.len());
+                    }
+                    Err(e) => {
+                        bad += 1;
+                        eprintln!("{e}");
+                    }
+                }
+            }
+            if bad > 0 { Err(format!("{bad} of {} files cannot be used", args.files.len()).into()) } else { Ok(()) }
+        }
+        TopologyCommand::Graph(args) => one(&args, |plan| plan.mermaid()),
+        TopologyCommand::Explain(args) => one(&args, |plan| plan.explain()),
+        TopologyCommand::Test(args) => test(&args),
+    }
+}
+
+fn one(args: &OneFile, show: impl FnOnce(&Plan) -> String) -> Result<(), Failure> {
+    let edge = RegistryEdge::new(plans::registry(args.schemas.as_deref())?);
+    print!("{}", show(&plans::file(&args.file, &edge)?));
+    Ok(())
+}
+
+/// Plays the fixtures beside the files.
+fn test(args: &Files) -> Result<(), Failure> {
+    let registry = plans::registry(args.schemas.as_deref())?;
+    let edge = RegistryEdge::new(registry.clone());
+    let (mut played, mut failed) = (0, 0);
+    for path in &args.files {
+        let plan = plans::file(path, &edge)?;
+        for fixture in fixtures_of(path)? {
+            let fixture = ws_plan::fixture::parse_file(&fixture)?;
+            let mut run = FixtureRun::new(&plan, &edge, &registry, fixture.start_ms)?;
+            let report = ws_plan::fixture::play(&fixture, &mut run)?;
+            played += 1;
+            if report.passed() {
+                println!("ok    {}  {}", report.file, report.about);
+            } else {
+                failed += 1;
+                println!("FAIL  {}  {}", report.file, report.about);
+                report.failures.iter().for_each(|f| println!("      {f}"));
+            }
+        }
+    }
+    println!("{played} fixtures, {failed} failed");
+    if played == 0 {
+        return Err("no fixture stands beside these files: put NAME.fixtures/*.yaml beside NAME.yaml".into());
+    }
+    if failed > 0 { Err(format!("{failed} of {played} fixtures failed").into()) } else { Ok(()) }
+}
+
+fn fixtures_of(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let folder = path.with_extension("fixtures");
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(Vec::new()) };
+    let mut files = entries.map(|e| Ok(e?.path())).collect::<Result<Vec<_>, std::io::Error>>()?;
+    files.retain(|f| f.extension().is_some_and(|e| e == "yaml"));
+    files.sort();
+    Ok(files)
+}
+
+/// A topology in memory, for a fixture.
+struct FixtureRun {
+    replay: Replay,
+    registry: Arc<Registry>,
+    dead_letters: Arc<str>,
+    now_ms: i64,
+    out: BTreeMap<String, Vec<Row>>,
+}
+
+impl FixtureRun {
+    fn new(plan: &Plan, edge: &RegistryEdge, registry: &Arc<Registry>, start_ms: i64) -> Result<FixtureRun, Failure> {
+        let topology = Arc::new(plan.topology.clone());
+        let dead_letters = topology.dead_letters.clone();
+        let mut replay = Replay::new(topology, Arc::new(edge.clone()), Models::default())?;
+        replay.set_now_ms(start_ms);
+        Ok(FixtureRun { replay, registry: registry.clone(), dead_letters, now_ms: start_ms, out: BTreeMap::new() })
+    }
+
+    /// A value as a row: Avro in Confluent framing, or JSON.
+    fn row(&self, value: &[u8]) -> Result<Row, Failure> {
+        let json: Value = match self.registry.decode_to_json(value) {
+            Ok(v) => v,
+            Err(_) => serde_json::from_slice(value)?,
+        };
+        let fields = json.as_object().cloned().unwrap_or_default();
+        Ok(fields.into_iter().map(|(k, v)| (k, cell(v))).collect())
+    }
+}
+
+fn cell(v: Value) -> Cell {
+    match v {
+        Value::Null => Cell::Null,
+        Value::Bool(b) => Cell::Bool(b),
+        Value::Number(n) => n.as_i64().map_or_else(|| Cell::Float(n.as_f64().unwrap_or(f64::NAN)), Cell::Int),
+        Value::String(s) => Cell::Text(s),
+        other => Cell::Text(other.to_string()),
+    }
+}
+
+fn json(c: &Cell) -> Value {
+    match c {
+        Cell::Null => Value::Null,
+        Cell::Bool(b) => Value::Bool(*b),
+        Cell::Int(i) => Value::from(*i),
+        Cell::Float(f) if f.is_nan() => Value::from("NaN"),
+        Cell::Float(f) => Value::from(*f),
+        Cell::Text(t) => Value::from(t.as_str()),
+    }
+}
+
+impl Run for FixtureRun {
+    type Error = Failure;
+
+    fn push(&mut self, topic: &str, key: Option<&str>, payload: &Payload) -> Result<(), Failure> {
+        let registered = self.registry.for_topic(topic)?;
+        let mut key = key.map(str::to_string);
+        let value = match payload {
+            Payload::Deleted => None,
+            Payload::Bytes(b) => Some(b.clone()),
+            Payload::Row(row) => {
+                let object: serde_json::Map<String, Value> = row.iter().map(|(k, c)| (k.clone(), json(c))).collect();
+                if key.is_none() {
+                    key = registered.attribute("key").and_then(|k| object.get(k)).and_then(Value::as_str).map(str::to_string);
+                }
+                Some(self.registry.encode_json_value(topic, &Value::Object(object))?)
+            }
+        };
+        self.replay.feed(&topic.into(), [(key.as_deref().map(str::as_bytes), value.as_deref(), self.now_ms)])?;
+        Ok(())
+    }
+
+    fn advance(&mut self, by_ms: i64) -> Result<(), Failure> {
+        self.now_ms += by_ms;
+        self.replay.set_now_ms(self.now_ms);
+        Ok(self.replay.tick()?)
+    }
+
+    fn output(&mut self, topic: &str) -> Result<Vec<Row>, Failure> {
+        let name = if topic == DEAD_LETTERS { self.dead_letters.to_string() } else { topic.to_string() };
+        let records = self.replay.take(&name);
+        let mut rows = Vec::new();
+        for i in 0..records.rows.len() {
+            rows.push(self.row(records.value(i).unwrap_or(&[]))?);
+        }
+        let all = self.out.entry(name).or_default();
+        all.extend(rows);
+        Ok(all.clone())
+    }
+}

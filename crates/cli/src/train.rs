@@ -1,0 +1,167 @@
+//! `wastestream train`: history through the same topology that will use the model, then training and evaluation.
+
+use crate::edge::{FILL_MODEL, RegistryEdge};
+use crate::{Failure, data_folder, plans};
+use arrow::array::RecordBatch;
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use ws_city::CityConfig;
+use ws_log::avro::AvroDecoder;
+use ws_log::embedded::{EmbeddedConfig, EmbeddedLog};
+use ws_log::registry::Registry;
+use ws_models::{ModelStore, TrainOptions, train_fill};
+use ws_runtime::models::Models;
+use ws_runtime::replay::Replay;
+use ws_stream::codec::Decode;
+use ws_stream::log::{End, Log, TopicPartition};
+use ws_stream::records::Appends;
+use ws_stream::spec::Topology;
+
+/// Settings of training.
+#[derive(Args)]
+pub struct TrainArgs {
+    /// Data folder: its log is the history, its models folder takes the result. It must not be in use
+    #[arg(long, env = "WS_DATA")]
+    data: Option<PathBuf>,
+    /// Train on a simulated past of so many days instead of the log
+    #[arg(long)]
+    simulate_days: Option<i64>,
+    /// Bins of the simulated past
+    #[arg(long, default_value_t = 400)]
+    bins: usize,
+    /// Seed of sampling, boosting and the simulated past
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only evaluate; store nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the evaluation as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of the fill model.
+pub fn fill_options(seed: u64, trained_at_ms: i64) -> TrainOptions {
+    TrainOptions { name: FILL_MODEL.into(), seed, trained_at_ms, ..TrainOptions::default() }
+}
+
+/// Rows of `bin.features` computed by replaying records through the topology.
+pub struct Features {
+    replay: Replay,
+    decoder: AvroDecoder,
+    topology: Arc<Topology>,
+    batches: Vec<RecordBatch>,
+    newest_ms: i64,
+}
+
+impl Features {
+    /// Ready to take history.
+    pub fn new(topology: Arc<Topology>, edge: RegistryEdge, registry: Arc<Registry>) -> Result<Features, Failure> {
+        let decoder = AvroDecoder::new(registry, "bin.features", None)?;
+        let replay = Replay::new(topology.clone(), Arc::new(edge), Models::default())?;
+        Ok(Features { replay, decoder, topology, batches: Vec::new(), newest_ms: 0 })
+    }
+
+    /// Feeds records: tables first, so that references of the same moment are known.
+    pub fn feed(&mut self, appends: &[Appends]) -> Result<(), Failure> {
+        let (tables, streams): (Vec<_>, Vec<_>) = appends.iter().partition(|a| self.topology.tables.iter().any(|t| t.topic == a.topic));
+        for a in tables.into_iter().chain(streams) {
+            if !self.topology.tables.iter().any(|t| t.topic == a.topic) && !self.topology.inputs.iter().any(|t| t.topic == a.topic) {
+                continue;
+            }
+            self.newest_ms = self.newest_ms.max(a.rows.iter().map(|r| r.timestamp_ms).max().unwrap_or(0));
+            self.replay.set_now_ms(self.newest_ms);
+            let rows = (0..a.rows.len()).map(|i| {
+                let (k, v, _) = a.row(i);
+                (k, v, a.rows[i].timestamp_ms)
+            });
+            self.replay.feed(&a.topic, rows)?;
+        }
+        let records = self.replay.take("bin.features");
+        if !records.rows.is_empty() {
+            let decoded = self.decoder.decode(&records);
+            if let Some(bad) = decoded.dead.first() {
+                return Err(format!("bin.features cannot be read back: {}", bad.error).into());
+            }
+            self.batches.push(decoded.rows);
+        }
+        Ok(())
+    }
+
+    /// All rows so far.
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// Newest time fed, UTC ms.
+    pub fn newest_ms(&self) -> i64 {
+        self.newest_ms
+    }
+}
+
+/// Trains, prints the evaluation, stores the model.
+pub fn run(args: &TrainArgs) -> Result<(), Failure> {
+    let registry = plans::registry(None)?;
+    let data = data_folder(args.data.clone());
+    let features = match args.simulate_days {
+        Some(days) => {
+            let city = CityConfig { seed: args.seed, ..CityConfig::default() };
+            crate::demo::history_features(&city, days, args.bins, &registry, &AtomicBool::new(false))?.ok_or("stopped")?
+        }
+        None => from_log(&data, &registry)?,
+    };
+    let rows: usize = features.batches().iter().map(RecordBatch::num_rows).sum();
+    eprintln!("{rows} rows of bin.features");
+    let trained = train_fill(features.batches(), &fill_options(args.seed, features.newest_ms()))?;
+    if args.json {
+        println!("{}", trained.evaluation.to_json());
+    } else {
+        println!("{}", trained.evaluation);
+    }
+    if !args.dry_run {
+        let store = ModelStore::new(data.join("models"));
+        let path = store.save(&trained.bundle)?;
+        store.set_current(FILL_MODEL, &trained.bundle.manifest.version)?;
+        eprintln!("stored {} as the current {FILL_MODEL}; a running process takes it at its next start", path.display());
+    }
+    Ok(())
+}
+
+/// History from the folder's log, partition by partition in log order, merged by log time.
+fn from_log(data: &std::path::Path, registry: &Arc<Registry>) -> Result<Features, Failure> {
+    let edge = RegistryEdge::new(registry.clone());
+    let topology = Arc::new(plans::bin_fill(&edge)?.topology);
+    let log = EmbeddedLog::open(EmbeddedConfig::new(data.join("log")))?;
+    let mut admin = log.admin()?;
+    let mut features = Features::new(topology.clone(), edge, registry.clone())?;
+    let tables: Vec<_> = topology.tables.iter().map(|t| t.topic.clone()).collect();
+    let inputs: Vec<_> = topology.inputs.iter().map(|t| t.topic.clone()).collect();
+    for topic in tables.iter().chain(&inputs) {
+        let Some(info) = admin.topic(topic)? else { continue };
+        let mut merged: Vec<(i64, Appends)> = Vec::new();
+        for partition in 0..info.partitions {
+            let at = TopicPartition::new(topic.clone(), partition);
+            let (start, end) = (admin.start(&at)?, admin.end(&at, End::Stable)?);
+            let mut reader = log.reader()?;
+            reader.add(&at, start)?;
+            let mut position = start;
+            while position < end {
+                for (_, records) in reader.poll(100)? {
+                    position = records.next_offset;
+                    let mut a = Appends::new(topic.clone());
+                    for (i, r) in records.rows.iter().enumerate() {
+                        a.push(0, r.timestamp_ms, records.key(i), records.value(i), &[]);
+                    }
+                    merged.push((records.rows.first().map_or(0, |r| r.timestamp_ms), a));
+                }
+            }
+        }
+        merged.sort_by_key(|(t, _)| *t);
+        for (_, a) in merged {
+            features.feed(&[a])?;
+        }
+    }
+    Ok(features)
+}

@@ -1,0 +1,119 @@
+//! What is simulated: a topology with its edge, the records that producers append and when, a predictor, and what is
+//! known beforehand about the outputs. The simulator itself knows nothing of any topology.
+
+use arrow::array::RecordBatch;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use ws_stream::log::TopicSpec;
+use ws_stream::predict::{PredictError, Prediction};
+use ws_stream::records::{Appends, Records};
+use ws_stream::spec::Topology;
+use ws_stream::task::Edge;
+
+/// Records that a producer appends at a time.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// Processing time, UTC milliseconds.
+    pub at_ms: i64,
+    /// The records.
+    pub appends: Vec<Appends>,
+    /// Append them in a transaction that is then aborted: nobody may ever see them.
+    pub aborted: bool,
+}
+
+/// A dead letter as the scenario reads it back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Letter {
+    /// Original partition.
+    pub partition: u32,
+    /// Original offset.
+    pub offset: i64,
+    /// Stage that refused the row.
+    pub stage: String,
+    /// Reason code.
+    pub reason: String,
+}
+
+/// An output row as the scenario reads it back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// What must be the same in every run.
+    pub fixed: String,
+    /// What must be the same only where a model answered; `None`: another rung did.
+    pub predicted: Option<String>,
+}
+
+/// What an independent model of the scenario's rules says must come out.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Sink with exactly one row per accepted input, if there is one.
+    pub sink: Option<Arc<str>>,
+    /// Input positions `topic/partition/offset` that this sink must have exactly once each.
+    pub accepted: Vec<String>,
+    /// Dead letters of these stages, exactly; other stages' are compared with the undisturbed run alone.
+    pub letters: Vec<Letter>,
+    /// The stages that `letters` is complete for.
+    pub letter_stages: Vec<String>,
+}
+
+/// Answers a call; the same rows must give the same answer.
+pub type Model = Arc<dyn Fn(&str, &RecordBatch) -> Result<Prediction, PredictError> + Send + Sync>;
+/// Reads rows of a sink back.
+pub type ReadRows = Arc<dyn Fn(&str, &Records) -> Vec<Row> + Send + Sync>;
+/// Reads dead letters back.
+pub type ReadLetters = Arc<dyn Fn(&Records) -> Vec<Letter> + Send + Sync>;
+
+/// Everything that one run needs beside faults.
+#[derive(Clone)]
+pub struct Scenario {
+    /// The topology.
+    pub topology: Arc<Topology>,
+    /// Its codecs and rules.
+    pub edge: Arc<dyn Edge>,
+    /// Tasks: partitions of its inputs.
+    pub tasks: u32,
+    /// Topics to create, internal ones excluded.
+    pub topics: Vec<TopicSpec>,
+    /// Processing time at which the run starts, UTC milliseconds.
+    pub start_ms: i64,
+    /// Appended before anything runs.
+    pub before: Vec<Appends>,
+    /// Appended during the run, in order of time.
+    pub feeds: Vec<Feed>,
+    /// The predictor that calls go to.
+    pub model: Model,
+    /// Its version.
+    pub model_version: String,
+    /// Reads sinks back.
+    pub read_rows: ReadRows,
+    /// Reads dead letters back.
+    pub read_letters: ReadLetters,
+    /// What must come out.
+    pub expected: Expected,
+}
+
+impl Scenario {
+    /// Topics that the engine itself needs.
+    pub fn internal_topics(&self) -> Vec<TopicSpec> {
+        let name = &self.topology.name;
+        [ws_stream::task::changelog_topic(name), ws_stream::task::manifest_topic(name)]
+            .into_iter()
+            .map(|name| TopicSpec { name, partitions: self.tasks, config: Vec::new() })
+            .collect()
+    }
+
+    /// Input records that producers append and that are not aborted.
+    pub fn records(&self) -> u64 {
+        self.feeds.iter().filter(|f| !f.aborted).flat_map(|f| &f.appends).map(|a| a.rows.len() as u64).sum()
+    }
+
+    /// Sink topics.
+    pub fn sinks(&self) -> Vec<Arc<str>> {
+        let mut topics: Vec<Arc<str>> = self.topology.sinks.iter().map(|s| s.topic.clone()).collect();
+        topics.dedup();
+        topics
+    }
+}
+
+/// Counts by name.
+pub type Tally = BTreeMap<&'static str, u64>;

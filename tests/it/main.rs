@@ -1,0 +1,11 @@
+//! End-to-end tests: everything that needs a real server, and the tidy check, in one binary.
+//!
+//! One binary on purpose: each one that links the whole stack costs half a gigabyte of disk and many seconds.
+//! `make test` installs the servers first; without them the tests that need one say so and pass.
+
+// This is test code from end to end: a failed `expect` is a failed test, and real servers live in real time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod servers;
+mod support;
+mod tidy;
