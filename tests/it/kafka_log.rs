@@ -2,6 +2,7 @@
 //! when the broker is absent, restarts, or is sent too large a record.
 
 use crate::support::Kafka;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use ws_log::embedded::{EmbeddedConfig, EmbeddedLog};
 use ws_log::kafka::{KafkaConfig, KafkaLog};
@@ -163,24 +164,29 @@ fn commits_go_on_after_the_broker_restarted_and_nothing_is_lost_or_doubled() {
     let Some(mut kafka) = Kafka::start(1) else {
         return;
     };
-    let log = log_on(&kafka);
+    let mut config = KafkaConfig::new(&kafka.bootstrap);
+    // Shorter than the second outage: commits must fail then, some of them undetermined.
+    config.limits.transaction_timeout_ms = 3_000;
+    let log = KafkaLog::new(config);
     let mut worker = Worker::start(&log, "restart");
-    let last = 60;
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     std::thread::scope(|s| {
         s.spawn(|| {
-            for _ in 0..2 {
-                std::thread::sleep(Duration::from_millis(700));
-                kafka.restart();
-            }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(700));
+            kafka.restart();
+            std::thread::sleep(Duration::from_millis(700));
+            kafka.kill(0);
+            std::thread::sleep(Duration::from_secs(5));
+            kafka.start_again(0);
+            over.store(true, Ordering::Relaxed);
         });
         let mut number = 0;
-        while number < last || !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        while !over.load(Ordering::Relaxed) || number < 60 {
             number += 1;
             worker.commit(number);
             std::thread::sleep(Duration::from_millis(20));
         }
+        assert!(worker.failures > 0, "no commit met the outage");
         let expected: Vec<String> = (1..=number).map(|n| n.to_string()).collect();
         assert_eq!(worker.visible(&log, expected.len()), expected);
     });
@@ -192,6 +198,7 @@ struct Worker {
     membership: Box<dyn Membership>,
     out: TopicPartition,
     owned: bool,
+    failures: u32,
 }
 
 impl Worker {
@@ -218,6 +225,7 @@ impl Worker {
             membership,
             out,
             owned: false,
+            failures: 0,
         };
         worker.wait_owned();
         worker
@@ -299,6 +307,7 @@ impl Worker {
                     assert_eq!(progress, number - 1, "the end of an undetermined commit");
                 }
             }
+            self.failures += 1;
             self.wait_owned();
         }
     }

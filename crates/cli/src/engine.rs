@@ -39,8 +39,6 @@ pub struct EngineOptions {
 
 /// Running workers.
 pub struct Engine {
-    /// Task count.
-    pub tasks: u32,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<(), DriverError>>>,
 }
@@ -68,9 +66,8 @@ impl Engine {
         let mut admin = options.log.admin()?;
         let prepared = prepare(&options.topology, admin.as_mut(), options.create_outputs)?;
         let (board, stop) = (options.board.clone(), Arc::new(AtomicBool::new(false)));
-        let tasks = prepared.tasks;
         let mut threads = Vec::new();
-        for i in 0..options.workers.clamp(1, tasks.max(1)) {
+        for i in 0..options.workers.clamp(1, prepared.tasks.max(1)) {
             let driver = DriverOptions {
                 topology: options.topology.clone(),
                 log: options.log.clone(),
@@ -94,7 +91,7 @@ impl Engine {
                 ended
             })?);
         }
-        Ok(Engine { tasks, stop, threads })
+        Ok(Engine { stop, threads })
     }
 
     /// Has a worker ended by itself?

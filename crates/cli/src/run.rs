@@ -20,12 +20,16 @@ use ws_models::ModelStore;
 use ws_runtime::models::Models;
 use ws_runtime::now_ms;
 use ws_runtime::status::Board;
-use ws_stream::log::Log;
+use ws_stream::log::{Log, LogError, TopicSpec};
+use ws_stream::spec::Topology;
 use ws_stream::worker::WorkerOptions;
 use ws_views::{EmbeddedView, RedisView, RedisViewOptions, ViewReads, ViewStore};
 
 /// Topics that views show, when a topology writes them.
 const SHOWN: [&str; 3] = ["bin.features", "bin.forecast", "bin.alert"];
+
+/// Partitions of topics that `run` makes on an embedded log.
+const EMBEDDED_PARTITIONS: u32 = 4;
 
 /// Settings of `run`; flags win over environment and file.
 #[derive(Args)]
@@ -95,6 +99,26 @@ pub fn open_log(c: &Config) -> Result<Arc<dyn Log>, Failure> {
     })
 }
 
+/// On the embedded log this process is the broker: inputs and tables that are missing are made, so that producers can
+/// write through this process at once. Inputs that are read together get equal partition counts.
+fn create_inputs(topologies: &[Arc<Topology>], log: &dyn Log) -> Result<(), LogError> {
+    let mut admin = log.admin()?;
+    for topology in topologies {
+        let together = topology.inputs.iter().map(|i| &i.topic).chain(topology.tables.iter().filter(|t| !t.global).map(|t| &t.topic));
+        let mut partitions = EMBEDDED_PARTITIONS;
+        for topic in together {
+            if let Some(info) = admin.topic(topic)? {
+                partitions = info.partitions;
+                break;
+            }
+        }
+        let read = topology.inputs.iter().map(|i| &i.topic).chain(topology.tables.iter().map(|t| &t.topic));
+        let specs: Vec<_> = read.map(|name| TopicSpec { name: name.clone(), partitions, config: Vec::new() }).collect();
+        admin.create(&specs)?;
+    }
+    Ok(())
+}
+
 /// Runs until a signal, `--duration`, or an error.
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     let mut flags = Vec::new();
@@ -125,6 +149,9 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         topologies.push(Arc::new(plans::bin_fill(&edge)?.topology));
     }
     let log = open_log(&c)?;
+    if c.log.kind == LogKind::Embedded {
+        create_inputs(&topologies, log.as_ref())?;
+    }
     let models = Models::default();
     let store = ModelStore::new(c.data.join("models"));
     if let Some(version) = store.current(FILL_MODEL)? {

@@ -4,5 +4,6 @@
 mod avsc;
 mod broken;
 mod expressions;
+mod run;
 mod shipped;
 mod windows;

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 use ws_stream::log::{End, Log, LogError, Member, Membership, Outcome, Reader, TopicPartition};
+use ws_stream::records::Records;
 use ws_stream::spec::Topology;
 use ws_stream::task::{Edge, TaskError};
 use ws_stream::worker::{Effect, Input, Worker, WorkerOptions};
@@ -28,6 +29,10 @@ const MEMBERSHIP: Duration = Duration::from_millis(50);
 const STATUS: Duration = Duration::from_millis(500);
 /// How long an idle reader waits for records.
 const IDLE_WAIT_MS: u64 = 5;
+/// Records of one step at most.
+const PIECE_ROWS: usize = 4096;
+/// Processing goes on for this long before other work is looked at.
+const COMPUTE: Duration = Duration::from_millis(10);
 /// How many commit times the status keeps.
 const COMMIT_TIMES: usize = 512;
 /// A shutdown that takes longer than this ends without waiting for the log.
@@ -104,7 +109,7 @@ pub fn run(options: DriverOptions, board: &Board, stop: &AtomicBool) -> Result<(
     let reader = o.log.reader()?;
     Driver {
         worker, reader, membership, inbox, commits, asks, chores, board,
-        reading: HashMap::new(), paused: HashMap::new(), commit_started: None, rungs: BTreeMap::new(), records: 0, finished: false, lag, backlog: VecDeque::new(),
+        reading: HashMap::new(), paused: HashMap::new(), commit_started: None, rungs: BTreeMap::new(), records: 0, finished: false, lag, backlog: VecDeque::new(), ready: VecDeque::new(), held: HashMap::new(),
         options: o,
     }
     .run(stop)
@@ -130,6 +135,21 @@ struct Driver<'a> {
     lag: Arc<AtomicI64>,
     /// Calls that the predictor thread has not taken yet.
     backlog: VecDeque<Asked>,
+    /// Fetched and not processed yet, in order per partition.
+    ready: VecDeque<(TopicPartition, u64, Records)>,
+    /// Of paused partitions.
+    held: HashMap<TopicPartition, VecDeque<(u64, Records)>>,
+}
+
+/// Cuts fetched records, so that no step computes for long: heartbeats, answers and commits are looked at in between.
+fn pieces(records: Records) -> impl Iterator<Item = Records> {
+    let Records { buffer, rows, next_offset } = records;
+    let n = rows.len().div_ceil(PIECE_ROWS).max(1);
+    (0..n).map(move |i| {
+        let (from, to) = (i * PIECE_ROWS, ((i + 1) * PIECE_ROWS).min(rows.len()));
+        let next_offset = rows.get(to).map_or(next_offset, |r| r.offset);
+        Records { buffer: buffer.clone(), rows: rows[from..to].to_vec(), next_offset }
+    })
 }
 
 impl Driver<'_> {
@@ -157,10 +177,22 @@ impl Driver<'_> {
                 self.step(input)?;
             }
             self.ask()?;
-            for (at, records) in self.reader.poll(IDLE_WAIT_MS)? {
-                let Some((incarnation, next)) = self.reading.get_mut(&at) else { continue };
+            if self.ready.is_empty() {
+                for (at, records) in self.reader.poll(IDLE_WAIT_MS)? {
+                    if let Some((incarnation, _)) = self.reading.get(&at) {
+                        self.ready.extend(pieces(records).map(|r| (at.clone(), *incarnation, r)));
+                    }
+                }
+            }
+            let until = Instant::now() + COMPUTE;
+            while let Some((at, incarnation, records)) = self.ready.pop_front() {
+                if self.paused.contains_key(&at) {
+                    self.held.entry(at).or_default().push_back((incarnation, records));
+                    continue;
+                }
+                let Some((current, next)) = self.reading.get_mut(&at).filter(|(i, _)| *i == incarnation) else { continue };
                 *next = records.next_offset;
-                let incarnation = *incarnation;
+                let incarnation = *current;
                 if self.records == 0 && !records.rows.is_empty() && incarnation > 0 {
                     self.board.update(self.options.slot, |s| s.first_record_ms = now_ms());
                 }
@@ -168,6 +200,9 @@ impl Driver<'_> {
                     self.records += records.rows.len() as u64;
                 }
                 self.step(Input::Records { at, incarnation, records })?;
+                if Instant::now() >= until {
+                    break;
+                }
             }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
@@ -226,9 +261,12 @@ impl Driver<'_> {
             Effect::Read { at, offset, incarnation } => {
                 self.reader.add(&at, offset)?;
                 self.paused.remove(&at);
+                self.held.remove(&at);
                 self.reading.insert(at, (incarnation, offset));
             }
             Effect::Stop { at } => {
+                self.paused.remove(&at);
+                self.held.remove(&at);
                 if self.reading.remove(&at).is_some() {
                     self.reader.remove(&at)?;
                 }
@@ -241,6 +279,9 @@ impl Driver<'_> {
             }
             Effect::Resume { at } => {
                 if self.paused.remove(&at).is_some() {
+                    for (incarnation, records) in self.held.remove(&at).unwrap_or_default().into_iter().rev() {
+                        self.ready.push_front((at.clone(), incarnation, records));
+                    }
                     self.reader.resume(&at)?;
                 }
             }

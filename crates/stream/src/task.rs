@@ -687,11 +687,33 @@ impl Task {
     /// A planted defect's half of a roll-back: see [`crate::worker::Planted`].
     pub fn rollback_positions_only(&mut self, now_ms: i64) -> Result<(), TaskError> {
         self.each_state(|_, s| {
+            s.committed();
             s.close_epoch(&mut |_, _, _| {});
             s.committed();
             Ok(())
         })?;
         self.rollback(now_ms)
+    }
+    /// A planted defect: see [`crate::worker::Planted`].
+    pub fn forget_pending(&mut self, now_ms: i64) -> Result<(), TaskError> {
+        self.open.calls.clear();
+        for (_, stage, _) in &mut self.stages {
+            let Stage::Op(op) = stage else { continue };
+            if op.pending_rows() == 0 {
+                continue;
+            }
+            let Some(state) = op.state() else { continue };
+            let mut rows = Vec::new();
+            state.scan_committed(&mut |key, sub, _| {
+                if key.starts_with(b"p") {
+                    rows.push((key.to_vec(), sub));
+                }
+            });
+            for (key, sub) in rows {
+                state.import(&key, sub, None)?;
+            }
+        }
+        self.reissue(now_ms)
     }
     /// A planted defect: see [`crate::worker::Planted`].
     pub fn force_position(&mut self, at: &TopicPartition, offset: i64) {

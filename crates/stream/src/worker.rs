@@ -192,6 +192,8 @@ pub struct Worker {
     slots: BTreeMap<TaskId, Slot>,
     /// Assigned before the global tables were complete.
     waiting: BTreeSet<TaskId>,
+    /// Epochs (restored, committed) of restores that did not agree.
+    mismatched: BTreeMap<TaskId, (u64, u64)>,
     commit: Commit,
     next_commit_ms: i64,
     retries: u32,
@@ -214,7 +216,7 @@ impl Worker {
         }
         Ok(Worker {
             topology, edge, surroundings, options, planted: Planted::default(), globals, global_decoders, global_left: None,
-            slots: BTreeMap::new(), waiting: BTreeSet::new(), commit: Commit::Idle, next_commit_ms: i64::MIN, retries: 0,
+            slots: BTreeMap::new(), waiting: BTreeSet::new(), mismatched: BTreeMap::new(), commit: Commit::Idle, next_commit_ms: i64::MIN, retries: 0,
             next_incarnation: 1, next_id: 1, stopping: false, finished: false, effects: Vec::new(),
         })
     }
@@ -295,9 +297,7 @@ impl Worker {
             }
             Input::RestoreAgain { task, incarnation } => {
                 if self.slots.get(&task).is_some_and(|s| s.incarnation == incarnation && matches!(s.phase, Phase::Restoring)) {
-                    self.slots.remove(&task);
-                    self.waiting.insert(task);
-                    self.begin_waiting();
+                    self.restore_again(task);
                 }
             }
             Input::Failed { task, incarnation, error } => {
@@ -415,6 +415,12 @@ impl Worker {
         }
     }
 
+    fn restore_again(&mut self, task: TaskId) {
+        self.slots.remove(&task);
+        self.waiting.insert(task);
+        self.begin_waiting();
+    }
+
     fn incarnation(&mut self) -> u64 {
         self.next_incarnation += 1;
         self.next_incarnation - 1
@@ -423,17 +429,23 @@ impl Worker {
     fn restored(&mut self, now_ms: i64, id: TaskId, incarnation: u64, committed: u64, starts: Vec<(TopicPartition, i64)>, table_ends: Vec<(TopicPartition, i64)>) {
         let forget = self.planted.forget_pending;
         let Some(slot) = self.slots.get_mut(&id).filter(|s| s.incarnation == incarnation) else { return };
-        if slot.task.number() != committed {
-            let found = slot.task.number();
+        let found = slot.task.number();
+        if found != committed {
+            // Also seen by a member that is no longer one and does not know yet, while the true owner goes on: then the
+            // next attempt finds other numbers. Only the same twice is a damaged log.
+            if self.mismatched.insert(id, (found, committed)) != Some((found, committed)) {
+                return self.restore_again(id);
+            }
             return self.stop(id, format!("the log says that epoch {committed} is the newest committed one, but the restored state ends with epoch {found}: \
                 the changelog topic was deleted or cut, or the group's offsets expired; restore a backup, or reset the topology on purpose"));
         }
+        self.mismatched.remove(&id);
         for (at, offset) in starts {
             slot.task.start_at(&at, offset);
         }
-        let result = slot.task.restored(now_ms);
+        let mut result = slot.task.restored(now_ms);
         if forget {
-            slot.task.take_calls();
+            result = result.and_then(|()| slot.task.forget_pending(now_ms));
         }
         slot.snapshot_at_ms = now_ms.saturating_add(self.options.snapshot_interval_ms);
         slot.table_ends = table_ends;
@@ -565,7 +577,7 @@ impl Worker {
             Outcome::Committed => {
                 self.retries = 0;
                 for (task, (incarnation, _)) in tasks {
-                    self.task_committed(now_ms, task, incarnation);
+                    self.task_committed(now_ms, task, incarnation, true);
                 }
             }
             Outcome::Aborted(_) => {
@@ -576,7 +588,7 @@ impl Worker {
             }
             Outcome::Unknown(_) if self.planted.trust_unknown => {
                 for (task, (incarnation, _)) in tasks {
-                    self.task_committed(now_ms, task, incarnation);
+                    self.task_committed(now_ms, task, incarnation, true);
                 }
             }
             Outcome::Unknown(_) => {
@@ -604,7 +616,7 @@ impl Worker {
         for (task, (incarnation, number)) in tasks {
             let found = progress.iter().find(|p| p.task == task).map_or(0, |p| p.number);
             if found == number {
-                self.task_committed(now_ms, task, incarnation);
+                self.task_committed(now_ms, task, incarnation, false);
             } else if found + 1 == number {
                 self.task_aborted(now_ms, task, incarnation);
             } else if self.slots.get(&task).is_some_and(|s| s.incarnation == incarnation) {
@@ -613,18 +625,21 @@ impl Worker {
         }
     }
 
-    fn task_committed(&mut self, now_ms: i64, id: TaskId, incarnation: u64) {
+    /// `told`: the log said so of this very commit. Found out by reading progress back, the epoch may also be another
+    /// owner's of the same number, if this task was lost and the news is still on its way; then nothing here can commit
+    /// any more, but a snapshot or a truncation now would outlive the mistake. Both wait for the next commit.
+    fn task_committed(&mut self, now_ms: i64, id: TaskId, incarnation: u64, told: bool) {
         let Some(slot) = self.slots.get_mut(&id).filter(|s| s.incarnation == incarnation) else { return };
         slot.in_flight = false;
         slot.task.committed();
-        if let Some(before) = slot.task.take_truncation() {
+        if told && let Some(before) = slot.task.take_truncation() {
             self.effects.push(Effect::Truncate { task: id, before });
         }
         if slot.revoked {
             return self.release(id);
         }
         let interval = self.options.snapshot_interval_ms;
-        if interval > 0 && now_ms >= slot.snapshot_at_ms && let Some(from_offset) = slot.mark.take() {
+        if told && interval > 0 && now_ms >= slot.snapshot_at_ms && let Some(from_offset) = slot.mark.take() {
             slot.snapshot_at_ms = now_ms.saturating_add(interval);
             match slot.task.snapshot() {
                 Ok(snapshot) => {

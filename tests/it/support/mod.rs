@@ -3,8 +3,10 @@
 //! A server is a guard: dropping it kills the process and removes its folder, also when the test panics, and also when
 //! the whole test process is killed (see [`process`]). Nothing is installed here; `scripts/servers/install` does that.
 
+pub mod app;
 mod browser;
 mod kafka;
+pub mod outputs;
 mod ports;
 pub mod process;
 mod redis;
@@ -13,6 +15,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub use app::App;
 pub use browser::Browser;
 pub use kafka::Kafka;
 pub use redis::Redis;

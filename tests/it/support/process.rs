@@ -21,6 +21,7 @@ echo "$child" >"$pid_file.new"; mv "$pid_file.new" "$pid_file"
 read -r order
 kill -KILL "$child" 2>/dev/null
 wait "$child" 2>/dev/null
+echo $? >"$pid_file.code"
 if [ "$order" != keep ] && [ -n "$scratch" ]; then rm -rf "$scratch"; fi
 "#;
 
@@ -31,6 +32,7 @@ pub struct Guarded {
     lifeline: Option<ChildStdin>,
     pid: u32,
     log: PathBuf,
+    code_file: PathBuf,
 }
 
 impl Guarded {
@@ -64,6 +66,7 @@ impl Guarded {
             lifeline,
             pid,
             log,
+            code_file: dir.join(format!("{name}.pid.code")),
         }
     }
 
@@ -89,6 +92,16 @@ impl Guarded {
         let output = self.output();
         let lines: Vec<&str> = output.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    /// As [`Guarded::kill`], and tells the exit code: 137 if it had to be killed.
+    pub fn end(self) -> i32 {
+        let code_file = self.code_file.clone();
+        self.kill();
+        std::fs::read_to_string(code_file)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(-1)
     }
 
     /// Kills the child as `kill -9` would and waits for its end; its folder stays.

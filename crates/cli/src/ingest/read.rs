@@ -4,7 +4,7 @@
 use super::cell::Cell;
 use super::error::IngestError;
 use super::map::{Format, Map};
-use super::parquet::ParquetRows;
+use super::read_parquet::ParquetRows;
 use super::template::Columns;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

@@ -1,7 +1,7 @@
 //! The embedded log: in process, durable, transactional, on one folder of files. For the demo, development and small
 //! sites; whoever wants Kafka's protocol runs Kafka.
 //!
-//! [`core`](self) groups writes and keeps the index, `files` stores *chunks* (see `chunk`) in fjall, `reader` hands
+//! `core` groups writes and keeps the index, `files` stores *chunks* (see `chunk`) in fjall, `reader` hands
 //! them over, `group` shares tasks among the members within the process. What is not here on purpose: isolation
 //! levels (nothing uncommitted is ever stored, so both ends are the same), retention by time, compaction.
 //!

@@ -79,6 +79,42 @@ fn everything_survives_reopening() {
 }
 
 #[test]
+fn a_producer_epoch_that_was_superseded_cannot_commit_even_if_it_owns_the_tasks() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let mut group = lock(&log.core.groups);
+    let member = group.join("g", 0, 1).unwrap();
+    drop(group);
+    let committer = || EmbeddedCommitter {
+        core: log.core.clone(),
+        group: "g".into(),
+        identity: "g.0".into(),
+        member,
+        epoch: None,
+    };
+    let set = |number| EpochSet {
+        id: number,
+        epochs: vec![Epoch {
+            task: TaskId(0),
+            incarnation: 1,
+            number,
+            positions: vec![],
+            appends: vec![],
+        }],
+    };
+    let (mut old, mut new) = (committer(), committer());
+    old.open().unwrap();
+    assert_eq!(old.commit(&set(1)), Outcome::Committed);
+    new.open().unwrap();
+    let refused = old.commit(&set(2));
+    assert!(
+        matches!(&refused, Outcome::Aborted(why) if why.contains("opened again")),
+        "{refused:?}"
+    );
+    assert_eq!(new.commit(&set(2)), Outcome::Committed);
+}
+
+#[test]
 fn a_second_owner_is_refused_and_told_who_holds_the_folder() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());

@@ -218,9 +218,8 @@ impl Membership for KafkaMembership {
         };
         for _ in 0..EVENTS_AT_ONCE {
             // Also an event that was served answers `None`.
-            match consumer.poll(Duration::ZERO) {
-                Some(Err(error)) => report(&self.shared, &error)?,
-                Some(Ok(_)) | None => {}
+            if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
+                report(&self.shared, &error)?;
             }
         }
         let mut state = consumer.context().state();

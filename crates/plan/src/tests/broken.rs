@@ -9,16 +9,21 @@ fn check(text: &str, expected: Expect) {
 
 #[test]
 fn a_misspelt_field() {
-    check(&staged("  - id: last\n    from: readings\n    wehre: filling_level > 1\n"), expect![[r#"
+    check(
+        &staged("  - id: last\n    from: readings\n    wehre: filling_level > 1\n"),
+        expect![[r#"
         t.yaml:9:5: unknown field `wehre` in a stage
           9 |     wehre: filling_level > 1
             |     ^
-          hint: did you mean `where`?"#]]);
+          hint: did you mean `where`?"#]],
+    );
 }
 
 #[test]
 fn an_unknown_column() {
-    check(&staged("  - id: last\n    from: readings\n    where: filling_lvl > 1 AND batery_v < 3\n"), expect![[r#"
+    check(
+        &staged("  - id: last\n    from: readings\n    where: filling_lvl > 1 AND batery_v < 3\n"),
+        expect![[r#"
         t.yaml:9:12: unknown column `filling_lvl`
           9 |     where: filling_lvl > 1 AND batery_v < 3
             |            ^
@@ -26,21 +31,31 @@ fn an_unknown_column() {
         t.yaml:9:32: unknown column `batery_v`
           9 |     where: filling_lvl > 1 AND batery_v < 3
             |                                ^
-          hint: did you mean `battery_v`?"#]]);
+          hint: did you mean `battery_v`?"#]],
+    );
 }
 
 #[test]
 fn a_bad_duration() {
-    check(&staged("  - id: last\n    from: readings\n    dedup: { key: device_id, by: event_id, keep: 7 days }\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    dedup: { key: device_id, by: event_id, keep: 7 days }\n",
+        ),
+        expect![[r#"
         t.yaml:9:50: `7 days` is not a duration
           9 |     dedup: { key: device_id, by: event_id, keep: 7 days }
             |                                                  ^
-          hint: a number and a unit: 250ms, 10s, 15m, 6h, 14d"#]]);
+          hint: a number and a unit: 250ms, 10s, 15m, 6h, 14d"#]],
+    );
 }
 
 #[test]
 fn an_unknown_stage() {
-    check(&staged("  - id: clean\n    from: raedings\n    where: filling_level > 0\n  - id: last\n    from: devices\n    where: filling_level > 0\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: clean\n    from: raedings\n    where: filling_level > 0\n  - id: last\n    from: devices\n    where: filling_level > 0\n",
+        ),
+        expect![[r#"
         t.yaml:8:11: unknown stage or source `raedings`
           8 |     from: raedings
             |           ^
@@ -48,25 +63,36 @@ fn an_unknown_stage() {
         t.yaml:11:11: `devices` is a table, not a stream of rows
           11 |     from: devices
              |           ^
-          hint: rows reach it with `join: { table: devices, … }`"#]]);
+          hint: rows reach it with `join: { table: devices, … }`"#]],
+    );
 }
 
 #[test]
 fn a_circle() {
-    check(&staged("  - id: a\n    from: last\n    where: filling_level > 0\n  - id: last\n    from: a\n    where: filling_level > 0\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: a\n    from: last\n    where: filling_level > 0\n  - id: last\n    from: a\n    where: filling_level > 0\n",
+        ),
+        expect![[r#"
         t.yaml:8:11: stages in a circle: a ← last ← a
           8 |     from: last
             |           ^
-          hint: rows flow from sources to sinks; a stage cannot read what comes behind it"#]]);
+          hint: rows flow from sources to sinks; a stage cannot read what comes behind it"#]],
+    );
 }
 
 #[test]
 fn a_clock_in_a_since_window() {
-    check(&staged("  - id: last\n    from: readings\n    group_by: device_id\n    window: { since: { column: received_at } }\n    select:\n      device_id: device_id\n      silent_ms: now() - last_time\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    group_by: device_id\n    window: { since: { column: received_at } }\n    select:\n      device_id: device_id\n      silent_ms: now() - last_time\n",
+        ),
+        expect![[r#"
         t.yaml:13:18: `now` gives another result when the log is replayed
           13 |       silent_ms: now() - last_time
              |                  ^
-          hint: use `row_time` (when this row is emitted) or `last_time` (the newest reading), both in event time, UTC ms"#]]);
+          hint: use `row_time` (when this row is emitted) or `last_time` (the newest reading), both in event time, UTC ms"#]],
+    );
 }
 
 #[test]
@@ -81,7 +107,9 @@ stages:
 sinks:
   bin.alert: { from: alerts }
 ";
-    check(text, expect![[r#"
+    check(
+        text,
+        expect![[r#"
         t.yaml:9:22: `bin.alert` needs a column `container_id` (text), which does not arrive
           9 |   bin.alert: { from: alerts }
             |                      ^
@@ -97,21 +125,29 @@ sinks:
         t.yaml:9:22: `bin.alert` needs a column `message` (text), which does not arrive
           9 |   bin.alert: { from: alerts }
             |                      ^
-          hint: add it to the `select` of the stage; did you mean `mesage`?"#]]);
+          hint: add it to the `select` of the stage; did you mean `mesage`?"#]],
+    );
 }
 
 #[test]
 fn an_id_used_twice() {
-    check(&staged("  - id: last\n    from: readings\n    where: filling_level > 0\n  - id: last\n    from: readings\n    where: filling_level > 1\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    where: filling_level > 0\n  - id: last\n    from: readings\n    where: filling_level > 1\n",
+        ),
+        expect![[r#"
         t.yaml:10:9: the id `last` is used twice
           10 |   - id: last
              |         ^
-          hint: the first one is in line 7; state belongs to an id, so each is used once"#]]);
+          hint: the first one is in line 7; state belongs to an id, so each is used once"#]],
+    );
 }
 
 #[test]
 fn missing_parts() {
-    check("topology: test\nsources:\n  readings: { topic: bin.telemetry }\nstages:\n  - from: readings\n    where: filling_level > 0\n", expect![[r#"
+    check(
+        "topology: test\nsources:\n  readings: { topic: bin.telemetry }\nstages:\n  - from: readings\n    where: filling_level > 0\n",
+        expect![[r#"
         t.yaml:1:1: a topology lacks `sinks`
           1 | topology: test
             | ^
@@ -123,12 +159,17 @@ fn missing_parts() {
         t.yaml:5:5: a stage lacks `id`
           5 |   - from: readings
             |     ^
-          hint: for example `id: sane`"#]]);
+          hint: for example `id: sane`"#]],
+    );
 }
 
 #[test]
 fn two_kinds_in_one_stage() {
-    check(&staged("  - id: last\n    from: readings\n    where: filling_level > 0\n    dedup: { key: device_id, by: event_id }\n  - id: b\n    from: readings\n    dedup: { key: device_id, by: event_id }\n    join: { table: devices, on: device_id, take: [model], missing: nulls }\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    where: filling_level > 0\n    dedup: { key: device_id, by: event_id }\n  - id: b\n    from: readings\n    dedup: { key: device_id, by: event_id }\n    join: { table: devices, on: device_id, take: [model], missing: nulls }\n",
+        ),
+        expect![[r#"
         t.yaml:9:5: `where` does not go with `dedup`
           9 |     where: filling_level > 0
             |     ^
@@ -136,12 +177,17 @@ fn two_kinds_in_one_stage() {
         t.yaml:14:5: `dedup` and `join` in one stage
           14 |     join: { table: devices, on: device_id, take: [model], missing: nulls }
              |     ^
-          hint: one stage does one thing: split it in two, the second with `from:` the first"#]]);
+          hint: one stage does one thing: split it in two, the second with `from:` the first"#]],
+    );
 }
 
 #[test]
 fn texts_without_sql_quotes() {
-    check(&staged("  - id: last\n    from: readings\n    select:\n      alert: 'fire'\n      kind: source = \"bin\"\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    select:\n      alert: 'fire'\n      kind: source = \"bin\"\n",
+        ),
+        expect![[r#"
         t.yaml:10:15: unknown column `fire`
           10 |       alert: 'fire'
              |               ^
@@ -149,21 +195,31 @@ fn texts_without_sql_quotes() {
         t.yaml:11:22: unknown column `bin`
           11 |       kind: source = "bin"
              |                      ^
-          hint: texts have single quotes in SQL: 'bin'"#]]);
+          hint: texts have single quotes in SQL: 'bin'"#]],
+    );
 }
 
 #[test]
 fn a_comma_in_braces() {
-    check(&staged("  - id: last\n    from: readings\n    group_by: device_id\n    window: { since: received_at }\n    select: { device_id: device_id, top: max(filling_level, '24h') }\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    group_by: device_id\n    window: { since: received_at }\n    select: { device_id: device_id, top: max(filling_level, '24h') }\n",
+        ),
+        expect![[r#"
         t.yaml:11:66: not valid YAML: invalid trailing content after single-quoted scalar
           11 |     select: { device_id: device_id, top: max(filling_level, '24h') }
              |                                                                  ^
-          hint: a comma inside { } ends a field: put the expression in quotes or on a line of its own"#]]);
+          hint: a comma inside { } ends a field: put the expression in quotes or on a line of its own"#]],
+    );
 }
 
 #[test]
 fn neither_grouped_nor_aggregated_and_groups_across_tasks() {
-    check(&staged("  - id: last\n    from: readings\n    group_by: source\n    window: { tumbling: 1h }\n    select: { source: source, level: filling_level, n: count(), worst: max(max(battery_v)), nums: avg(raw_unit) }\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    group_by: source\n    window: { tumbling: 1h }\n    select: { source: source, level: filling_level, n: count(), worst: max(max(battery_v)), nums: avg(raw_unit) }\n",
+        ),
+        expect![[r#"
         t.yaml:9:15: group_by [source] does not contain `device_id`, by which the rows are spread over tasks
           9 |     group_by: source
             |               ^
@@ -179,12 +235,17 @@ fn neither_grouped_nor_aggregated_and_groups_across_tasks() {
         t.yaml:11:99: a number is needed, this yields text
           11 |     select: { source: source, level: filling_level, n: count(), worst: max(max(battery_v)), nums: avg(raw_unit) }
              |                                                                                                   ^
-          hint: aggregates work on numbers; columns named in `select` outside of aggregates are carried from the newest row"#]]);
+          hint: aggregates work on numbers; columns named in `select` outside of aggregates are carried from the newest row"#]],
+    );
 }
 
 #[test]
 fn bad_sql() {
-    check(&staged("  - id: last\n    from: readings\n    select:\n      a: filling_level >\n      b: (filling_level + 1\n      c: squrt(filling_level)\n      d: source + 1\n      e: readings.source\n      f: (SELECT 1)\n      g: max(filling_level)\n      h: |\n        CASE WHEN filling_level > 1\n          THEN levl END\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    select:\n      a: filling_level >\n      b: (filling_level + 1\n      c: squrt(filling_level)\n      d: source + 1\n      e: readings.source\n      f: (SELECT 1)\n      g: max(filling_level)\n      h: |\n        CASE WHEN filling_level > 1\n          THEN levl END\n",
+        ),
+        expect![[r#"
         t.yaml:10:10: `filling_level >` is not an SQL expression: Expected: an expression, found: its end
           10 |       a: filling_level >
              |          ^
@@ -215,21 +276,29 @@ fn bad_sql() {
         t.yaml:19:16: unknown column `levl`
           19 |           THEN levl END
              |                ^
-          hint: there are `tenant`, `event_id`, `observed_at`, `sent_at`, `received_at`, `source`, `schema_version`, `device_id`, … (17 in all)"#]]);
+          hint: there are `tenant`, `event_id`, `observed_at`, `sent_at`, `received_at`, `source`, `schema_version`, `device_id`, … (17 in all)"#]],
+    );
 }
 
 #[test]
 fn a_condition_that_is_none() {
-    check(&staged("  - id: last\n    from: readings\n    where: filling_level + 1\n"), expect![[r#"
+    check(
+        &staged("  - id: last\n    from: readings\n    where: filling_level + 1\n"),
+        expect![[r#"
         t.yaml:9:12: the condition yields number, not true or false
           9 |     where: filling_level + 1
             |            ^
-          hint: a comparison, e.g. `level > 0.9`"#]]);
+          hint: a comparison, e.g. `level > 0.9`"#]],
+    );
 }
 
 #[test]
 fn joins() {
-    check(&staged("  - id: a\n    from: readings\n    join: { table: device, on: device_id, take: [model], missing: nulls }\n  - id: b\n    from: readings\n    join: { table: devices, on: sequence, take: [modell, source, calibration_version], missing: { unmatched: Unknown Device } }\n  - id: last\n    from: readings\n    join: { table: devices, on: device_id, take: [model] }\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: a\n    from: readings\n    join: { table: device, on: device_id, take: [model], missing: nulls }\n  - id: b\n    from: readings\n    join: { table: devices, on: sequence, take: [modell, source, calibration_version], missing: { unmatched: Unknown Device } }\n  - id: last\n    from: readings\n    join: { table: devices, on: device_id, take: [model] }\n",
+        ),
+        expect![[r#"
         t.yaml:9:20: unknown table `device`
           9 |     join: { table: device, on: device_id, take: [model], missing: nulls }
             |                    ^
@@ -257,12 +326,17 @@ fn joins() {
         t.yaml:15:11: join lacks `missing`
           15 |     join: { table: devices, on: device_id, take: [model] }
              |           ^
-          hint: `missing: nulls`, or `missing: { unmatched: a_reason }`: what happens to rows without a partner is a decision"#]]);
+          hint: `missing: nulls`, or `missing: { unmatched: a_reason }`: what happens to rows without a partner is a decision"#]],
+    );
 }
 
 #[test]
 fn models_and_ladders() {
-    check(&staged("  - id: last\n    from: readings\n    infer: { model: fil-forecast, key: device_id, ladder: [cached, heuristics, manual, cached], batch: 0 }\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    infer: { model: fil-forecast, key: device_id, ladder: [cached, heuristics, manual, cached], batch: 0 }\n",
+        ),
+        expect![[r#"
         t.yaml:9:21: unknown model `fil-forecast`
           9 |     infer: { model: fil-forecast, key: device_id, ladder: [cached, heuristics, manual, cached], batch: 0 }
             |                     ^
@@ -280,12 +354,15 @@ fn models_and_ladders() {
             |                                                                                        ^
         t.yaml:9:104: `batch` must be a whole number from 1 to 65536
           9 |     infer: { model: fil-forecast, key: device_id, ladder: [cached, heuristics, manual, cached], batch: 0 }
-            |                                                                                                        ^"#]]);
+            |                                                                                                        ^"#]],
+    );
 }
 
 #[test]
 fn topics_and_variables() {
-    check("topology: Test\nsources:\n  readings: { topic: bin.telemtry, event_time: observed_at }\n  others: { topic: bin.telemetry, key: source, event_time: observedAt, lateness: late }\nsinks:\n  out: { from: \"${WHERE_FROM}\", format: xml }\n", expect![[r#"
+    check(
+        "topology: Test\nsources:\n  readings: { topic: bin.telemtry, event_time: observed_at }\n  others: { topic: bin.telemetry, key: source, event_time: observedAt, lateness: late }\nsinks:\n  out: { from: \"${WHERE_FROM}\", format: xml }\n",
+        expect![[r#"
         t.yaml:1:11: `Test` cannot name a topology
           1 | topology: Test
             |           ^
@@ -321,48 +398,72 @@ fn topics_and_variables() {
         t.yaml:6:41: unknown format `xml`
           6 |   out: { from: "${WHERE_FROM}", format: xml }
             |                                         ^
-          hint: one of `avro`, `json`"#]]);
+          hint: one of `avro`, `json`"#]],
+    );
 }
 
 #[test]
 fn not_yaml() {
-    check("topology: test\nsources: { readings: [\n", expect![[r#"
+    check(
+        "topology: test\nsources: { readings: [\n",
+        expect![[r#"
         t.yaml:2:22: not valid YAML: unclosed bracket '['
           2 | sources: { readings: [
-            |                      ^"#]]);
-    check("topology: test\nsources:\n\treadings: x\n", expect![[r#"
+            |                      ^"#]],
+    );
+    check(
+        "topology: test\nsources:\n\treadings: x\n",
+        expect![[r#"
         t.yaml:3:2: not valid YAML: tabs disallowed within this context (block indentation)
           3 | 	readings: x
             | 	^
-          hint: YAML is indented with spaces, not tabs"#]]);
-    check("topology: test\nsources: { readings: { topic: ${TOPIC:-bin.telemetry}, event_time: observed_at } }\n", expect![[r#"
+          hint: YAML is indented with spaces, not tabs"#]],
+    );
+    check(
+        "topology: test\nsources: { readings: { topic: ${TOPIC:-bin.telemetry}, event_time: observed_at } }\n",
+        expect![[r#"
         t.yaml:2:32: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'
           2 | sources: { readings: { topic: ${TOPIC:-bin.telemetry}, event_time: observed_at } }
             |                                ^
-          hint: inside { } a variable needs quotes: "${NAME:-default}""#]]);
+          hint: inside { } a variable needs quotes: "${NAME:-default}""#]],
+    );
 }
 
 #[test]
 fn streams_that_do_not_go_together() {
-    check(&staged("  - id: a\n    from: readings\n    select: [device_id, filling_level]\n  - id: b\n    from: readings\n    select: { device_id: device_id, filling_level: sequence }\n  - id: last\n    from: [a, b]\n    where: filling_level > 0\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: a\n    from: readings\n    select: [device_id, filling_level]\n  - id: b\n    from: readings\n    select: { device_id: device_id, filling_level: sequence }\n  - id: last\n    from: [a, b]\n    where: filling_level > 0\n",
+        ),
+        expect![[r#"
         t.yaml:14:15: `a` and `b` have different columns
           14 |     from: [a, b]
              |               ^
-          hint: give both the same `select`; only in `a`: [filling_level (number)]; only in `b`: [filling_level (integer)]"#]]);
+          hint: give both the same `select`; only in `a`: [filling_level (number)]; only in `b`: [filling_level (integer)]"#]],
+    );
 }
 
 #[test]
 fn alternatives_differ() {
-    check(&staged("  - id: last\n    from: readings\n    each:\n      - { alert: \"'hot'\", active: temperature_degc > 65 }\n      - { alert: \"'low'\", actve: battery_v < 3 }\n      - { alert: 1, active: battery_v < 3 }\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: last\n    from: readings\n    each:\n      - { alert: \"'hot'\", active: temperature_degc > 65 }\n      - { alert: \"'low'\", actve: battery_v < 3 }\n      - { alert: 1, active: battery_v < 3 }\n",
+        ),
+        expect![[r#"
         t.yaml:11:9: the alternatives of `each` have different columns
           11 |       - { alert: "'low'", actve: battery_v < 3 }
              |         ^
-          hint: every item needs the same names in the same order; the difference: active, actve"#]]);
+          hint: every item needs the same names in the same order; the difference: active, actve"#]],
+    );
 }
 
 #[test]
 fn limits_of_windows() {
-    check(&staged("  - id: a\n    from: readings\n    group_by: device_id\n    window: { hopping: 10m, every: 1h }\n    select: { n: count() }\n  - id: b\n    from: readings\n    group_by: device_id\n    window: { since: received_at, at_most: 28d, panes: 10s }\n    select: { n: count() }\n  - id: last\n    from: readings\n    group_by: filling_level\n    window: { since: received_at, at_most: 1d }\n    select: { n: \"count('7d')\" }\n  - id: d\n    from: readings\n    group_by: device_id\n    window: { since: received_at, at_most: 1d }\n    select: { n: \"count('7d')\" }\n"), expect![[r#"
+    check(
+        &staged(
+            "  - id: a\n    from: readings\n    group_by: device_id\n    window: { hopping: 10m, every: 1h }\n    select: { n: count() }\n  - id: b\n    from: readings\n    group_by: device_id\n    window: { since: received_at, at_most: 28d, panes: 10s }\n    select: { n: count() }\n  - id: last\n    from: readings\n    group_by: filling_level\n    window: { since: received_at, at_most: 1d }\n    select: { n: \"count('7d')\" }\n  - id: d\n    from: readings\n    group_by: device_id\n    window: { since: received_at, at_most: 1d }\n    select: { n: \"count('7d')\" }\n",
+        ),
+        expect![[r#"
         t.yaml:10:13: windows of 10m every 1h leave gaps
           10 |     window: { hopping: 10m, every: 1h }
              |             ^
@@ -377,5 +478,6 @@ fn limits_of_windows() {
           hint: keys are texts, integers, true/false or bytes: a fraction is never twice the same
         t.yaml:26:18: the horizon 7d of `count` is longer than `at_most`, 1d
           26 |     select: { n: "count('7d')" }
-             |                  ^"#]]);
+             |                  ^"#]],
+    );
 }

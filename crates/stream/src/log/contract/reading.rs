@@ -41,7 +41,8 @@ pub fn records_survive_unchanged(log: &dyn Log, prefix: &str) {
     write_header(&mut headers, "empty", b"");
     write_header(&mut headers, "rung", &[0, 255]);
     let every_byte: Vec<u8> = (0..=255).collect();
-    let cases: Vec<(i64, Option<&[u8]>, Option<&[u8]>, &[u8])> = vec![
+    type Case<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>, &'a [u8]);
+    let cases: Vec<Case<'_>> = vec![
         (1_600_000_000_123, Some(b"k"), Some(b"v"), &headers),
         (1_600_000_000_001, Some(b"k"), None, &[]),
         (1_600_000_000_001, Some(b"k"), Some(b""), &[]),
