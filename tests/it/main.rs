@@ -6,7 +6,9 @@
 // This is test code from end to end: a failed `expect` is a failed test, and real servers live in real time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod kafka_kill;
 mod kafka_log;
+mod robust;
 mod servers;
 mod support;
 mod tidy;

@@ -1,17 +1,139 @@
-//! Temporary: compiles the ingest module while the binary is being written.
-#![allow(dead_code, clippy::disallowed_methods)]
-#[path = "../src/edge.rs"]
-mod edge;
-#[path = "../src/evaluate_next_day.rs"]
-mod evaluate_next_day;
+//! `wastestream`: the one binary. Each command stands in its own file; errors carry what, where and what to do.
+#![allow(clippy::disallowed_methods, reason = "an edge crate: it reads the clock and waits")]
+
 #[path = "../src/ingest/mod.rs"]
 mod ingest;
+#[path = "../src/ingest_command.rs"]
+mod ingest_command;
+#[path = "../src/evaluate_next_day.rs"]
+mod evaluate_next_day;
+#[path = "../src/append.rs"]
+mod append;
+#[path = "../src/bench_peer.rs"]
+mod bench_peer;
+#[path = "../src/config.rs"]
+mod config;
+#[path = "../src/demo/mod.rs"]
+mod demo;
+#[path = "../src/edge.rs"]
+mod edge;
+#[path = "../src/endpoint.rs"]
+mod endpoint;
+#[path = "../src/engine.rs"]
+mod engine;
 #[path = "../src/plans.rs"]
 mod plans;
+#[path = "../src/projection.rs"]
+mod projection;
+#[path = "../src/run.rs"]
+mod run;
+#[path = "../src/schema.rs"]
+mod schema;
+#[path = "../src/serve.rs"]
+mod serve;
+#[path = "../src/simulate.rs"]
+mod simulate;
+#[path = "../src/status.rs"]
+mod status;
+#[path = "../src/topology.rs"]
+mod topology;
+#[path = "../src/train.rs"]
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The Kafka-native stream processor in which a model is an operator like any other.
+#[derive(Parser)]
+#[command(name = "wastestream", version, about, max_term_width = 100)]
+struct Cli {
+    /// Log level or filter, e.g. `info`, `ws_runtime=debug`
+    #[arg(long, global = true, env = "WS_LOG_FILTER", default_value = "info")]
+    log: String,
+    /// Log as JSON lines
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the simulated city through the whole pipeline, on the embedded log and view
+    Demo(demo::DemoArgs),
+    /// Run topologies on a log, with projection and HTTP
+    Run(run::RunArgs),
+    /// Send files into topics by a mapping
+    Ingest(Box<ingest::IngestArgs>),
+    /// Next
+    NextDay { map: PathBuf, file: String },
+    /// Train a model by replaying history through the topology that will use it
+    Train(train::TrainArgs),
+    /// Check, draw and test topology files
+    #[command(subcommand)]
+    Topology(topology::TopologyCommand),
+    /// Show the schemas that this build carries
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
+    /// Check the configuration without starting anything
+    #[command(subcommand)]
+    Config(run::ConfigCommand),
+    /// Drive the real worker through simulated faults
+    Sim(simulate::SimArgs),
+    /// What runs in the data folder's process
+    Status(status::StatusArgs),
+    /// One peer of the side-by-side benchmark; settings come from its environment
+    #[command(hide = true)]
+    BenchPeer,
+}
+
+/// What a command ends with when it fails.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-fn main() -> Result<(), Failure> {
-    let a: Vec<String> = std::env::args().collect();
-    let r = evaluate_next_day::evaluate(a[1].as_ref(), &a[2], 1, plans::registry(None)?, &mut std::io::stderr())?;
-    println!("{r}");
-    Ok(())
+
+/// Where the process keeps its files.
+fn data_folder(flag: Option<PathBuf>) -> PathBuf {
+    flag.unwrap_or_else(|| PathBuf::from("data"))
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli.log, cli.log_json, matches!(cli.command, Command::Demo(_)));
+    let done = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Ingest(args) => ingest_command::run(&args),
+        Command::NextDay { map, file } => evaluate_next_day::run(&map, &file, 1, true),
+        Command::Train(args) => train::run(&args),
+        Command::Topology(command) => topology::run(command),
+        Command::Schema(command) => schema::run(&command),
+        Command::Config(command) => run::config(&command),
+        Command::Sim(args) => simulate::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::BenchPeer => bench_peer::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            let mut cause = e.source();
+            while let Some(c) = cause {
+                eprintln!("  caused by: {c}");
+                cause = c.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to standard error. The demo shows a status line instead, so its log starts at warnings.
+fn start_log(filter: &str, json: bool, quiet: bool) {
+    let level = if quiet && filter == "info" { "warn" } else { filter };
+    let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        builder.json().init();
+    } else {
+        builder.with_target(false).init();
+    }
 }

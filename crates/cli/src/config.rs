@@ -145,7 +145,9 @@ impl Config {
             }
             f = f.merge(Toml::file_exact(path));
         }
-        f = f.merge(Env::prefixed("WS_").filter(|k| !k.as_str().starts_with("test_") && !k.as_str().starts_with("require_") && k != "shared_data").split("__"));
+        // Flags read some variables themselves, tests and benchmarks others: not all that begins with WS_ is a setting.
+        let is_setting = |name: &str| !["config", "log_filter", "shared_data"].contains(&name) && !["test_", "require_", "kill_"].iter().any(|p| name.starts_with(p));
+        f = f.merge(Env::prefixed("WS_").filter(move |k| is_setting(&k.as_str().to_ascii_lowercase())).split("__"));
         for (key, value) in flags {
             f = f.merge((key, value));
         }

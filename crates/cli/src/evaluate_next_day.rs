@@ -23,6 +23,7 @@ use ws_models::{NextDayOptions, NextDayReport, train_next_day};
 use ws_runtime::models::Models;
 use ws_runtime::replay::Replay;
 use ws_stream::codec::Decode;
+use ws_stream::spec::Topology;
 
 const FEATURES: &str = "bin.features";
 /// A row this close to its reading was caused by it and not by a timer, hours.
@@ -78,7 +79,29 @@ impl NextDayEvaluation {
     }
 }
 
-/// Reads `file` by the mapping, replays it through the built-in `bin-fill`, trains and judges. Bad rows go to `notes`.
+/// The command: evaluates by the built-in `bin-fill` and prints, as JSON if wanted.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn run(map: &Path, file: &str, seed: u64, json: bool) -> Result<(), Failure> {
+    let registry = plans::registry(None)?;
+    let topology = plans::bin_fill(&RegistryEdge::new(registry.clone()))?.topology;
+    let evaluation = evaluate(
+        map,
+        file,
+        seed,
+        Arc::new(topology),
+        registry,
+        &mut std::io::stderr(),
+    )?;
+    match json {
+        true => println!("{}", evaluation.to_json()),
+        false => println!("{evaluation}"),
+    }
+    Ok(())
+}
+
+/// Reads `file` by the mapping, replays it through `topology` (bin-fill), trains and judges. Bad rows go to `notes`.
 ///
 /// # Errors
 /// When mapping or file cannot be used, the topology stops, or there is too little to learn from.
@@ -86,6 +109,7 @@ pub fn evaluate(
     map: &Path,
     file: &str,
     seed: u64,
+    topology: Arc<Topology>,
     registry: Arc<Registry>,
     notes: &mut dyn Write,
 ) -> Result<NextDayEvaluation, Failure> {
@@ -108,7 +132,7 @@ pub fn evaluate(
     }
     report.summary.references = references.len() as u64;
     report.summary.dry_run = true;
-    let batches = features(&map, &references, &rows, registry)?;
+    let batches = features(&map, &references, &rows, topology, registry)?;
     let options = NextDayOptions {
         seed,
         trained_at_ms: report.summary.last_ms.unwrap_or_default(),
@@ -130,10 +154,10 @@ fn features(
     map: &Map,
     references: &[Row],
     rows: &[Row],
+    topology: Arc<Topology>,
     registry: Arc<Registry>,
 ) -> Result<Vec<RecordBatch>, Failure> {
     let edge = RegistryEdge::new(registry.clone());
-    let topology = Arc::new(plans::bin_fill(&edge)?.topology);
     if !topology.inputs.iter().any(|i| i.topic == map.output.topic) {
         return Err(format!(
             "the mapping `{}` fills {}, which the topology {} does not read",

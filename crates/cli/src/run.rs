@@ -2,7 +2,7 @@
 
 use crate::config::{Config, LogKind, ViewKind};
 use crate::edge::{FILL_MODEL, RegistryEdge};
-use crate::endpoint::EndpointFile;
+use crate::endpoint::{self, EndpointFile};
 use crate::engine::{Engine, EngineOptions};
 use crate::projection::Projection;
 use crate::serve::{self, Server};
@@ -10,7 +10,7 @@ use crate::status::EngineStatus;
 use crate::{Failure, plans};
 use clap::{Args, Subcommand};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -87,10 +87,18 @@ pub fn config(command: &ConfigCommand) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The embedded log of a data folder. A second owner is told where the first one listens.
+pub fn open_embedded(data: &Path) -> Result<EmbeddedLog, Failure> {
+    Ok(EmbeddedLog::open(EmbeddedConfig::new(data.join("log"))).map_err(|e| match endpoint::find(data) {
+        Some(found) => format!("{e}\n  process {} serves this folder at {}; stop it, or name another folder with --data", found.pid, found.url),
+        None => e.to_string(),
+    })?)
+}
+
 /// The log of a configuration.
 pub fn open_log(c: &Config) -> Result<Arc<dyn Log>, Failure> {
     Ok(match c.log.kind {
-        LogKind::Embedded => Arc::new(EmbeddedLog::open(EmbeddedConfig::new(c.data.join("log")))?),
+        LogKind::Embedded => Arc::new(open_embedded(&c.data)?),
         LogKind::Kafka => {
             let mut kafka = KafkaConfig::new(c.log.bootstrap.clone());
             kafka.properties.extend(c.log.properties.iter().map(|(k, v)| (k.clone(), v.clone())));

@@ -14,8 +14,8 @@ use std::ops::ControlFlow;
 use ws_stream::spec::AggFn;
 
 /// Names of the aggregates, for hints.
-pub const NAMES: [&str; 10] = [
-    "count", "sum", "avg", "min", "max", "first", "last", "stddev", "slope", "residual",
+pub const NAMES: [&str; 11] = [
+    "count", "sum", "avg", "min", "max", "first", "last", "previous", "stddev", "slope", "residual",
 ];
 
 /// The aggregate of a name in small letters.
@@ -28,6 +28,7 @@ pub fn function(name: &str) -> Option<AggFn> {
         "max" => AggFn::Max,
         "first" | "first_value" => AggFn::First,
         "last" | "last_value" => AggFn::Last,
+        "previous" => AggFn::Previous,
         "stddev" | "stddev_samp" => AggFn::Stddev,
         "slope" => AggFn::Slope,
         "residual" => AggFn::Residual,
@@ -45,6 +46,7 @@ pub fn name(function: AggFn) -> &'static str {
         AggFn::Max => "max",
         AggFn::First => "first",
         AggFn::Last => "last",
+        AggFn::Previous => "previous",
         AggFn::Stddev => "stddev",
         AggFn::Slope => "slope",
         AggFn::Residual => "residual",

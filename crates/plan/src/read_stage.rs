@@ -342,7 +342,7 @@ fn window(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     let f = Fields::of(
         node,
         "window",
-        &["tumbling", "hopping", "every", "since", "at_most", "panes"],
+        &["tumbling", "hopping", "every", "since", "trailing", "at_most", "panes"],
         problems,
     )?;
     let at = node.at;
@@ -352,14 +352,14 @@ fn window(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     let select = fields
         .need("select", "{ n: count() }", problems)
         .map(|n| read::items(n, problems));
-    let shapes: Vec<&str> = ["tumbling", "hopping", "since"]
+    let shapes: Vec<&str> = ["tumbling", "hopping", "since", "trailing"]
         .into_iter()
         .filter(|k| f.get(k).is_some())
         .collect();
     let [shape] = shapes.as_slice() else {
         problems.hint(
             at,
-            "a window needs exactly one of `tumbling`, `hopping`, `since`",
+            "a window needs exactly one of `tumbling`, `hopping`, `since`, `trailing`",
             "for example `window: { tumbling: 1m }`",
         );
         return None;
@@ -367,6 +367,7 @@ fn window(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     let allowed: &[&str] = match *shape {
         "tumbling" => &["tumbling"],
         "hopping" => &["hopping", "every"],
+        "trailing" => &["trailing", "panes"],
         _ => &["since", "at_most", "panes"],
     };
     for other in ["every", "at_most", "panes"] {
@@ -377,9 +378,13 @@ fn window(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
             );
         }
     }
-    if *shape == "since" {
-        let (column, drop) = since(f.get("since")?, problems)?;
-        let at_most_ms = f.get("at_most").and_then(|n| read::positive(n, problems));
+    if *shape == "since" || *shape == "trailing" {
+        let (column, drop) = match f.get("since") {
+            Some(n) => since(n, problems)?,
+            None => (None, None),
+        };
+        let reach = f.get("trailing").or_else(|| f.get("at_most"));
+        let at_most_ms = reach.and_then(|n| read::positive(n, problems));
         let pane_ms = f.get("panes").and_then(|n| read::positive(n, problems));
         let emit = fields
             .get("emit")

@@ -101,7 +101,8 @@ impl Check<'_> {
         let headers: Vec<String> = sink.headers.iter().map(|h| h.value.clone()).collect();
         let value: Vec<String> = rows
             .names()
-            .filter(|n| !headers.iter().any(|h| h == n))
+            // A JSON value is what its headers leave; an Avro value is what its contract says.
+            .filter(|n| !sink.json || !headers.iter().any(|h| h == n))
             .map(str::to_string)
             .collect();
         let (mut reads, mut left_out) = (BTreeSet::new(), Vec::new());
@@ -111,7 +112,7 @@ impl Check<'_> {
                     .as_ref()
                     .map(|c| c.defaults.clone())
                     .unwrap_or_default();
-                self.fits(topic, sink, rows, schema, &defaults, &headers);
+                self.fits(topic, sink, rows, schema, &defaults);
                 for name in value {
                     if schema.index_of(&name).is_ok() {
                         reads.insert(name);
@@ -153,19 +154,14 @@ impl Check<'_> {
         rows: &Rows,
         contract: &Schema,
         defaults: &[String],
-        headers: &[String],
     ) {
         let at = sink.from.first().map_or(sink.at, |f| f.at);
         for field in contract.fields() {
             let name = field.name();
             let optional = field.is_nullable() || defaults.contains(name);
-            let found = if headers.contains(name) {
-                None
-            } else {
-                batch::user_fields(&rows.schema)
+            let found = batch::user_fields(&rows.schema)
                     .iter()
-                    .find(|f| f.name() == name)
-            };
+                    .find(|f| f.name() == name);
             match found {
                 None if optional => {}
                 None => {

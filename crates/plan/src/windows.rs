@@ -129,6 +129,7 @@ impl Check<'_> {
                 }
                 output.uses.always.extend(drop_reads);
                 output.uses.always.extend(window.reset_at.clone());
+                window.answer_all = window.reset_at.is_none() && window.drop.is_none();
                 let op = OpSpec::Since {
                     group_by: group,
                     window,
@@ -216,6 +217,7 @@ impl Check<'_> {
             drop: None,
             or_every_ms: *or_every_ms,
             give_up_ms,
+            answer_all: false,
         })
     }
 

@@ -2,7 +2,11 @@
 fn main() {
     let a: Vec<String> = std::env::args().collect();
     let n = |i: usize, d: u64| a.get(i).and_then(|s| s.parse().ok()).unwrap_or(d);
-    let mut o = ws_sim::SimOptions::default();
+    let mut o = match a.get(5).map(String::as_str) {
+        Some("bins") => ws_sim::SimOptions::bin_fill().expect("plan"),
+        Some("std") => ws_sim::SimOptions::standard().expect("plan"),
+        _ => ws_sim::SimOptions::default(),
+    };
     match a.get(4).map(String::as_str) {
         Some("calm") => o.profile = |_| ws_sim::Profile::calm(),
         Some("trust_unknown") => o.planted.trust_unknown = true,

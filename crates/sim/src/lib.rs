@@ -5,6 +5,7 @@
 //! [`sim`] (time, processes, faults) → [`scenario`], [`workload`] (what is run) → [`verdict`] (what must hold) →
 //! [`report`] (many seeds). How to read a failing seed: `docs/simulation.md`.
 
+pub mod bins;
 pub mod broker;
 pub mod json;
 pub mod log;
@@ -14,6 +15,8 @@ pub mod report;
 pub mod rng;
 pub mod scenario;
 pub mod sim;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 pub mod verdict;
 pub mod workload;

@@ -26,6 +26,8 @@ struct ArgSlots {
     first: Option<usize>,
     /// Time, value.
     last: Option<usize>,
+    /// Time, value of the latest and of the one before it.
+    latest_two: Option<usize>,
     /// Mean time, mean value, and the centred sums tt, tv, vv.
     moments: Option<usize>,
     /// Longest horizon of its calls, ms.
@@ -73,6 +75,7 @@ impl AggPlan {
                         max: None,
                         first: None,
                         last: None,
+                        latest_two: None,
                         moments: None,
                         reach_ms,
                         presence: true,
@@ -92,6 +95,7 @@ impl AggPlan {
                 AggFn::Max => (&mut arg.max, &[f64::NEG_INFINITY]),
                 AggFn::First => (&mut arg.first, &[f64::INFINITY, 0.0]),
                 AggFn::Last => (&mut arg.last, &[f64::NEG_INFINITY, 0.0]),
+                AggFn::Previous => (&mut arg.latest_two, &[f64::NEG_INFINITY, 0.0, f64::NEG_INFINITY, 0.0]),
                 AggFn::Stddev | AggFn::Slope | AggFn::Residual => (&mut arg.moments, &[0.0; 5]),
             };
             if slot.is_none() {
@@ -159,6 +163,9 @@ impl AggPlan {
             {
                 (pane[s], pane[s + 1]) = (t_ms as f64, v);
             }
+            if let Some(s) = arg.latest_two {
+                insert_latest(&mut pane[s..s + 4], t_ms as f64, v);
+            }
             if let Some(s) = arg.moments {
                 let t = (t_ms - start_ms) as f64 / 1000.0;
                 let n = pane[arg.count];
@@ -211,6 +218,13 @@ impl AggPlan {
             {
                 (into[s], into[s + 1]) = (from[s], from[s + 1]);
             }
+            if let Some(s) = arg.latest_two {
+                for at in [s + 2, s] {
+                    if from[at] > f64::NEG_INFINITY {
+                        insert_latest(&mut into[s..s + 4], from[at], from[at + 1]);
+                    }
+                }
+            }
             if let Some(s) = arg.moments {
                 let shift = (from_ms - into_ms) as f64 / 1000.0;
                 let n = into[arg.count];
@@ -248,6 +262,10 @@ impl AggPlan {
             AggFn::Max => Some(slots(arg.max)[0]),
             AggFn::First => Some(slots(arg.first)[1]),
             AggFn::Last => Some(slots(arg.last)[1]),
+            AggFn::Previous => {
+                let two = slots(arg.latest_two);
+                (two[2] > f64::NEG_INFINITY).then(|| two[3])
+            }
             AggFn::Stddev => (n > 1.0).then(|| (slots(arg.moments)[4] / (n - 1.0)).sqrt()),
             AggFn::Slope | AggFn::Residual => {
                 let m = slots(arg.moments);
@@ -289,6 +307,16 @@ impl AggPlan {
         Results {
             columns: self.calls.iter().map(column).collect(),
         }
+    }
+}
+
+/// Takes a value into (latest time, value, time before, value): of equal times the later arrival counts as later.
+fn insert_latest(two: &mut [f64], t: f64, v: f64) {
+    if t >= two[0] {
+        (two[2], two[3]) = (two[0], two[1]);
+        (two[0], two[1]) = (t, v);
+    } else if t >= two[2] {
+        (two[2], two[3]) = (t, v);
     }
 }
 
@@ -482,6 +510,25 @@ mod tests {
         assert!(close(over(&v, 900_000)[8], 0.5));
         v.push((1_209_602_000, Some(1.25)));
         assert!(close(over(&v, 500)[8], 0.5));
+    }
+
+    #[test]
+    fn the_previous_value_does_not_depend_on_panes_or_arrival() {
+        let calls = [AggCall { function: AggFn::Previous, arg: Some(column("v", DataType::Float64)), horizon_ms: None }];
+        let p = AggPlan::new(&calls, 0);
+        let (mut a, mut b) = (p.empty(), p.empty());
+        insert_latest(&mut a[1..5], 30.0, 3.0);
+        insert_latest(&mut a[1..5], 10.0, 1.0);
+        a[0] = 2.0;
+        insert_latest(&mut b[1..5], 20.0, 2.0);
+        b[0] = 1.0;
+        assert_eq!((p.finish(0, &a), p.finish(0, &b)), (Some(1.0), None));
+        for (first, second) in [(&a, &b), (&b, &a)] {
+            let mut all = p.empty();
+            p.merge(&mut all, 0, first, 0);
+            p.merge(&mut all, 0, second, 0);
+            assert_eq!(p.finish(0, &all), Some(2.0));
+        }
     }
 
     #[test]

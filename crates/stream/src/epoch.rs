@@ -93,10 +93,11 @@ impl Sink {
 }
 
 fn value_columns(spec: &SinkSpec, schema: &Schema) -> Vec<usize> {
-    (batch::SYSTEM_COLUMNS..schema.fields().len()).filter(|i| !spec.header_columns.iter().any(|h| h == schema.field(*i).name())).collect()
+    let json = spec.format == crate::spec::SinkFormat::Json;
+    (batch::SYSTEM_COLUMNS..schema.fields().len()).filter(|i| !json || !spec.header_columns.iter().any(|h| h == schema.field(*i).name())).collect()
 }
 
-/// The columns a sink's encoder is made for: user columns that do not go into headers.
+/// The columns a sink's encoder is made for: a JSON value is what its headers leave, an Avro value what its contract says.
 pub fn value_schema(spec: &SinkSpec, schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(value_columns(spec, schema).into_iter().map(|i| schema.field(i).clone()).collect::<Vec<_>>()))
 }

@@ -174,6 +174,8 @@ pub enum AggFn {
     First,
     /// Latest by event time.
     Last,
+    /// The one before the latest by event time.
+    Previous,
     /// Sample standard deviation.
     Stddev,
     /// Least-squares slope per second of event time; null below two distinct times.
@@ -206,6 +208,9 @@ pub struct SinceSpec {
     pub or_every_ms: Option<i64>,
     /// Stop re-emitting a key silent for longer than this.
     pub give_up_ms: i64,
+    /// Answer a late row with its own columns instead of correcting the key's newest row: for windows that only add
+    /// to rows what is known of their key, so that stages behind still see every row.
+    pub answer_all: bool,
 }
 
 /// A fall of a value that means a reset.
@@ -354,7 +359,7 @@ pub struct SinkSpec {
     pub key: Option<String>,
     /// Encoding.
     pub format: SinkFormat,
-    /// Columns that go into headers and not into the value.
+    /// Columns that go into headers; a JSON value then leaves them out, an Avro value has what its contract names.
     pub header_columns: Vec<String>,
     /// Write the input position (`ws.input` = topic/partition/offset) into each record's headers; on by default.
     pub lineage: bool,

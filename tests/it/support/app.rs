@@ -2,7 +2,7 @@
 //! asked through HTTP, killed or stopped like any process.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -221,7 +221,7 @@ impl App {
 
     /// The numbers of the pipeline.
     pub fn pipeline(&self) -> Value {
-        self.get_json("/v1/pipeline")
+        self.get_json("/v1/pipeline")["pipeline"].take()
     }
 
     /// Waits until the pipeline's source has read `records` in this life and nothing is in flight; returns its numbers,
@@ -232,7 +232,8 @@ impl App {
     pub fn settled(&self, records: u64) -> Value {
         let pipeline = self.wait_for("settled pipeline", START_LIMIT, |app| {
             let (status, body) = app.try_get("/v1/pipeline").ok()?;
-            let p: Value = serde_json::from_str(&body).ok().filter(|_| status == 200)?;
+            let mut p: Value = serde_json::from_str(&body).ok().filter(|_| status == 200)?;
+            let p = p["pipeline"].take();
             let pending: u64 = stages(&p).map(|s| count(s, "pending")).sum();
             (count(&p, "events_total") >= records && pending == 0).then_some(p)
         });

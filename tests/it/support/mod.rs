@@ -6,10 +6,13 @@
 pub mod app;
 mod browser;
 mod kafka;
+pub mod load;
 pub mod outputs;
 mod ports;
 pub mod process;
 mod redis;
+pub mod runs;
+pub mod verdict;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -48,6 +51,12 @@ pub fn skip(what: &str) {
     );
     // Not `eprintln!`: the test harness would swallow it, and a skip must be seen.
     let _ = writeln!(std::io::stderr(), "{message}");
+}
+
+/// Says on the terminal that the running test is skipped because this machine does not allow it.
+pub fn skip_for(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "{test}: SKIPPED, {why}");
 }
 
 /// Whether servers' folders stay after the test, to look at a log: set `WS_TEST_KEEP`.

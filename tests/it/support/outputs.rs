@@ -8,7 +8,7 @@ use serde_json::Value;
 use ws_log::embedded::{EmbeddedConfig, EmbeddedLog};
 use ws_log::registry::Registry;
 use ws_stream::log::{
-    Admin as _, Append as _, End, Log as _, Reader as _, TopicPartition, TopicSpec,
+    End, Log as _, TopicPartition, TopicSpec,
 };
 use ws_stream::partition::partition_of;
 use ws_stream::records::Appends;
@@ -130,24 +130,22 @@ impl Folder {
             .expect("a value that fits its contract")
     }
 
-    /// Appends records of one topic as they are, each to its key's partition.
-    pub fn append(&self, topic: &str, records: &[(&str, Option<&[u8]>)], received_at_ms: i64) {
-        let info = self
-            .log
-            .admin()
-            .expect("admin")
-            .topic(topic)
-            .expect("topic")
-            .expect("the topic is there");
+    /// Appends one record as it is, to its key's partition, and tells where it stands: (partition, offset).
+    pub fn append(
+        &self,
+        topic: &str,
+        key: &str,
+        value: Option<&[u8]>,
+        received_at_ms: i64,
+    ) -> (u32, i64) {
+        let mut admin = self.log.admin().expect("admin");
+        let info = admin.topic(topic).expect("topic").expect("it is there");
+        let partition = partition_of(key.as_bytes(), info.partitions);
+        let end = admin.end(&TopicPartition::new(topic, partition), End::Stable);
         let mut appends = Appends::new(topic.into());
-        for (key, value) in records {
-            let partition = partition_of(key.as_bytes(), info.partitions);
-            appends.push(partition, received_at_ms, Some(key.as_bytes()), *value, &[]);
-        }
-        self.log
-            .appender()
-            .expect("an appender")
-            .append(&[appends])
-            .expect("appended");
+        appends.push(partition, received_at_ms, Some(key.as_bytes()), value, &[]);
+        let mut appender = self.log.appender().expect("an appender");
+        appender.append(&[appends]).expect("appended");
+        (partition, end.expect("end"))
     }
 }

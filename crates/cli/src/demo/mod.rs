@@ -5,9 +5,10 @@ mod history;
 mod producer;
 
 use crate::edge::{FILL_MODEL, RegistryEdge};
-use crate::endpoint::{self, EndpointFile};
+use crate::endpoint::EndpointFile;
 use crate::engine::{Engine, EngineOptions};
 use crate::projection::Projection;
+use crate::run::open_embedded;
 use crate::serve::{self, Server};
 use crate::status::EngineStatus;
 use crate::{Failure, data_folder, plans};
@@ -22,7 +23,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use ws_api::Status;
 use ws_city::CityConfig;
-use ws_log::embedded::{EmbeddedConfig, EmbeddedLog};
 use ws_models::ModelStore;
 use ws_runtime::models::Models;
 use ws_runtime::now_ms;
@@ -80,10 +80,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let registry = plans::registry(None)?;
     let edge = RegistryEdge::new(registry.clone());
     let topology = Arc::new(plans::bin_fill(&edge)?.topology);
-    let log = EmbeddedLog::open(EmbeddedConfig::new(data.join("log"))).map_err(|e| match endpoint::find(&data) {
-        Some(found) => format!("{e}\n  process {} serves this folder at {}; stop it, or name another folder with --data", found.pid, found.url),
-        None => e.to_string(),
-    })?;
+    let log = open_embedded(&data)?;
     let view = EmbeddedView::open(&data.join("view"))?;
     let log: Arc<dyn Log> = Arc::new(log);
     let metrics = serve::metrics()?;

@@ -61,8 +61,11 @@ pub struct IngestArgs {
     /// How the file is written; otherwise its ending, or the mapping, tells
     #[arg(long)]
     pub format: Option<Format>,
-    /// Data folder: its log takes the rows, or the process that owns it
-    #[arg(long, env = "WS_DATA")]
+    /// Configuration file (TOML)
+    #[arg(long, env = "WS_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Data folder: its log takes the rows, through the process that owns it if there is one
+    #[arg(long)]
     pub data: Option<PathBuf>,
     /// Kafka brokers to send to instead, host:port
     #[arg(long)]

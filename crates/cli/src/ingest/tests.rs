@@ -471,7 +471,7 @@ fn references_are_checked_like_rows() {
     );
     assert!(
         text.contains("no schema for topic `ref.devices`")
-            && text.contains("did you mean `ref.device`?"),
+            && text.contains("did you mean `ref.device`"),
         "{text}"
     );
     let text = problems(

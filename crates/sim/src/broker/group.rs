@@ -36,14 +36,23 @@ impl Group {
     pub fn join(&mut self, tasks: u32, now_ms: i64) -> u64 {
         self.tasks = self.tasks.max(tasks);
         self.next_member += 1;
-        self.members.insert(self.next_member, State { seen_ms: now_ms, ..State::default() });
+        self.members.insert(
+            self.next_member,
+            State {
+                seen_ms: now_ms,
+                ..State::default()
+            },
+        );
         self.rebalance();
         self.next_member
     }
 
     /// The member's process said that it is alive; false when its session has ended.
     pub fn heartbeat(&mut self, member: u64, now_ms: i64) -> bool {
-        self.members.get_mut(&member).map(|m| m.seen_ms = now_ms).is_some()
+        self.members
+            .get_mut(&member)
+            .map(|m| m.seen_ms = now_ms)
+            .is_some()
     }
 
     /// Members that were silent for longer than `session_ms` are out. Answers how many.
@@ -59,7 +68,9 @@ impl Group {
 
     /// Revoked tasks are free for others.
     pub fn release(&mut self, member: u64, tasks: &[TaskId]) {
-        let Some(m) = self.members.get_mut(&member) else { return };
+        let Some(m) = self.members.get_mut(&member) else {
+            return;
+        };
         let mut freed = false;
         for t in tasks {
             m.revoking.remove(t);
@@ -84,7 +95,10 @@ impl Group {
 
     /// What the member has not been told yet.
     pub fn messages(&mut self, member: u64) -> Vec<Message> {
-        self.members.get_mut(&member).map(|m| m.inbox.drain(..).collect()).unwrap_or_default()
+        self.members
+            .get_mut(&member)
+            .map(|m| m.inbox.drain(..).collect())
+            .unwrap_or_default()
     }
 
     /// Members there are.
@@ -102,15 +116,33 @@ impl Group {
         let (base, extra) = ((self.tasks / n) as usize, (self.tasks % n) as usize);
         let mut order: Vec<u64> = self.members.keys().copied().collect();
         order.sort_by_key(|m| (std::cmp::Reverse(self.members[m].owned.len()), *m));
-        let quota: BTreeMap<u64, usize> = order.iter().enumerate().map(|(i, m)| (*m, base + usize::from(i < extra))).collect();
-        let owned: BTreeSet<TaskId> = self.members.values().flat_map(|m| m.owned.iter().copied()).collect();
-        let mut free: VecDeque<TaskId> = (0..self.tasks).map(TaskId).filter(|t| !owned.contains(t)).collect();
+        let quota: BTreeMap<u64, usize> = order
+            .iter()
+            .enumerate()
+            .map(|(i, m)| (*m, base + usize::from(i < extra)))
+            .collect();
+        let owned: BTreeSet<TaskId> = self
+            .members
+            .values()
+            .flat_map(|m| m.owned.iter().copied())
+            .collect();
+        let mut free: VecDeque<TaskId> = (0..self.tasks)
+            .map(TaskId)
+            .filter(|t| !owned.contains(t))
+            .collect();
         for (id, m) in &mut self.members {
             let quota = quota[id];
             let mut change = None;
             let kept = m.owned.len() - m.revoking.len();
             if kept > quota {
-                let too_many: Vec<TaskId> = m.owned.iter().rev().filter(|t| !m.revoking.contains(t)).take(kept - quota).copied().collect();
+                let too_many: Vec<TaskId> = m
+                    .owned
+                    .iter()
+                    .rev()
+                    .filter(|t| !m.revoking.contains(t))
+                    .take(kept - quota)
+                    .copied()
+                    .collect();
                 m.revoking.extend(&too_many);
                 change = Some(Ownership::Revoked(too_many));
             } else if kept < quota && !free.is_empty() {
@@ -118,7 +150,10 @@ impl Group {
                 m.owned.extend(&got);
                 change = Some(Ownership::Assigned(got));
             }
-            m.inbox.push_back(Message { generation: self.generation, change });
+            m.inbox.push_back(Message {
+                generation: self.generation,
+                change,
+            });
         }
     }
 }
@@ -128,7 +163,10 @@ mod tests {
     use super::*;
 
     fn owned(g: &Group) -> Vec<usize> {
-        g.members.values().map(|m| m.owned.len() - m.revoking.len()).collect()
+        g.members
+            .values()
+            .map(|m| m.owned.len() - m.revoking.len())
+            .collect()
     }
 
     #[test]
@@ -136,7 +174,11 @@ mod tests {
         let mut g = Group::default();
         let a = g.join(5, 0);
         let b = g.join(5, 0);
-        assert_eq!(owned(&g), [3, 0], "the second waits for what the first gives up");
+        assert_eq!(
+            owned(&g),
+            [3, 0],
+            "the second waits for what the first gives up"
+        );
         let revoked = g.messages(a).into_iter().find_map(|m| match m.change {
             Some(Ownership::Revoked(t)) => Some(t),
             _ => None,
@@ -145,13 +187,21 @@ mod tests {
         assert_eq!(revoked.len(), 2);
         g.release(a, &revoked);
         assert_eq!(owned(&g), [3, 2]);
-        assert!(g.messages(b).iter().any(|m| m.change == Some(Ownership::Assigned({ let mut r = revoked.clone(); r.sort(); r }))));
+        assert!(g.messages(b).iter().any(|m| m.change
+            == Some(Ownership::Assigned({
+                let mut r = revoked.clone();
+                r.sort();
+                r
+            }))));
         let generation = g.generation;
         assert!(g.accepts(a, generation));
         g.heartbeat(b, 100);
         assert_eq!(g.expire(100, 50), 1);
         assert_eq!(owned(&g), [5]);
-        assert!(!g.accepts(a, generation) && !g.accepts(b, generation), "every change raises the generation");
+        assert!(
+            !g.accepts(a, generation) && !g.accepts(b, generation),
+            "every change raises the generation"
+        );
         assert!(!g.heartbeat(a, 101));
     }
 }

@@ -46,7 +46,10 @@ impl std::fmt::Display for TxnError {
 #[derive(Debug)]
 enum State {
     Open,
-    Ending { commit: bool, left: BTreeSet<MarkerAt> },
+    Ending {
+        commit: bool,
+        left: BTreeSet<MarkerAt>,
+    },
 }
 
 #[derive(Debug)]
@@ -92,13 +95,26 @@ impl Broker {
     }
 
     /// The transaction that request `step` belongs to, begun if none is open; `None` if the request was applied before.
-    fn ongoing(&mut self, id: &str, epoch: u32, step: u32, now_ms: i64) -> Result<Option<&mut Txn>, TxnError> {
+    fn ongoing(
+        &mut self,
+        id: &str,
+        epoch: u32,
+        step: u32,
+        now_ms: i64,
+    ) -> Result<Option<&mut Txn>, TxnError> {
         let next = self.txns + 1;
-        let p = self.producers.get_mut(id).filter(|p| p.epoch == epoch).ok_or(TxnError::Fenced)?;
+        let p = self
+            .producers
+            .get_mut(id)
+            .filter(|p| p.epoch == epoch)
+            .ok_or(TxnError::Fenced)?;
         if step <= p.applied {
             return Ok(None);
         }
-        if p.txn.as_ref().is_some_and(|t| !matches!(t.state, State::Open)) {
+        if p.txn
+            .as_ref()
+            .is_some_and(|t| !matches!(t.state, State::Open))
+        {
             return Err(TxnError::Busy);
         }
         if p.txn.is_none() {
@@ -106,16 +122,34 @@ impl Broker {
             p.last = None;
         }
         p.applied = step;
-        Ok(Some(p.txn.get_or_insert_with(|| Txn { number: next, began_ms: now_ms, touched: BTreeSet::new(), state: State::Open })))
+        Ok(Some(p.txn.get_or_insert_with(|| Txn {
+            number: next,
+            began_ms: now_ms,
+            touched: BTreeSet::new(),
+            state: State::Open,
+        })))
     }
 
     /// Appends within the identity's transaction, beginning one if none is open. `step` numbers the
     /// requests of a producer epoch, from 1.
-    pub fn append_txn(&mut self, id: &str, epoch: u32, step: u32, appends: &[Appends], now_ms: i64) -> Result<(), TxnError> {
+    pub fn append_txn(
+        &mut self,
+        id: &str,
+        epoch: u32,
+        step: u32,
+        appends: &[Appends],
+        now_ms: i64,
+    ) -> Result<(), TxnError> {
         self.check_targets(appends).map_err(TxnError::Target)?;
-        let Some(txn) = self.ongoing(id, epoch, step, now_ms)? else { return Ok(()) };
+        let Some(txn) = self.ongoing(id, epoch, step, now_ms)? else {
+            return Ok(());
+        };
         for a in appends {
-            txn.touched.extend(a.rows.iter().map(|r| MarkerAt::Partition(TopicPartition::new(a.topic.clone(), r.partition))));
+            txn.touched.extend(
+                a.rows.iter().map(|r| {
+                    MarkerAt::Partition(TopicPartition::new(a.topic.clone(), r.partition))
+                }),
+            );
         }
         let number = txn.number;
         self.write(appends, number);
@@ -123,20 +157,39 @@ impl Broker {
     }
 
     /// Adds group offsets to the transaction. The generation is checked, ownership is not.
-    pub fn offsets_txn(&mut self, id: &str, epoch: u32, step: u32, group: &str, (member, generation): (u64, u64), epochs: &[EpochOffsets], now_ms: i64) -> Result<(), TxnError> {
+    pub fn offsets_txn(
+        &mut self,
+        id: &str,
+        epoch: u32,
+        step: u32,
+        group: &str,
+        (member, generation): (u64, u64),
+        epochs: &[EpochOffsets],
+        now_ms: i64,
+    ) -> Result<(), TxnError> {
         if !self.group(group).accepts(member, generation) {
             return Err(TxnError::StaleGeneration);
         }
-        let Some(txn) = self.ongoing(id, epoch, step, now_ms)? else { return Ok(()) };
+        let Some(txn) = self.ongoing(id, epoch, step, now_ms)? else {
+            return Ok(());
+        };
         txn.touched.insert(MarkerAt::Offsets(group.to_string()));
         let number = txn.number;
-        self.offsets.entry(group.to_string()).or_default().pending.insert(number, epochs.to_vec());
+        self.offsets
+            .entry(group.to_string())
+            .or_default()
+            .pending
+            .insert(number, epochs.to_vec());
         Ok(())
     }
 
     /// Decides the transaction. A repeated request with the same decision is answered as the first was.
     pub fn end(&mut self, id: &str, epoch: u32, commit: bool) -> Result<(), TxnError> {
-        let p = self.producers.get_mut(id).filter(|p| p.epoch == epoch).ok_or(TxnError::Fenced)?;
+        let p = self
+            .producers
+            .get_mut(id)
+            .filter(|p| p.epoch == epoch)
+            .ok_or(TxnError::Fenced)?;
         match &mut p.txn {
             Some(t) => match t.state {
                 State::Open => {
@@ -157,7 +210,11 @@ impl Broker {
     pub fn time_out(&mut self, now_ms: i64, timeout_ms: i64) -> usize {
         let mut ended = 0;
         for p in self.producers.values_mut() {
-            if let Some(t) = p.txn.as_mut().filter(|t| matches!(t.state, State::Open) && now_ms - t.began_ms > timeout_ms) {
+            if let Some(t) = p
+                .txn
+                .as_mut()
+                .filter(|t| matches!(t.state, State::Open) && now_ms - t.began_ms > timeout_ms)
+            {
                 p.epoch += 1;
                 t.end(false);
                 p.clean();
@@ -170,7 +227,9 @@ impl Broker {
     /// Markers still to be written, by identity.
     pub fn markers(&self) -> Vec<(String, MarkerAt)> {
         let left = |(id, p): (&String, &Producer)| match p.txn.as_ref().map(|t| &t.state) {
-            Some(State::Ending { left, .. }) => left.iter().map(|m| (id.clone(), m.clone())).collect(),
+            Some(State::Ending { left, .. }) => {
+                left.iter().map(|m| (id.clone(), m.clone())).collect()
+            }
             _ => Vec::new(),
         };
         self.producers.iter().flat_map(left).collect()
@@ -178,8 +237,17 @@ impl Broker {
 
     /// Writes one marker; the last one completes the transaction.
     pub fn mark(&mut self, id: &str, at: &MarkerAt) {
-        let Some(p) = self.producers.get_mut(id) else { return };
-        let Some(Txn { number, state: State::Ending { commit, left }, .. }) = &mut p.txn else { return };
+        let Some(p) = self.producers.get_mut(id) else {
+            return;
+        };
+        let Some(Txn {
+            number,
+            state: State::Ending { commit, left },
+            ..
+        }) = &mut p.txn
+        else {
+            return;
+        };
         let (number, commit) = (*number, *commit);
         if !left.remove(at) {
             return;
@@ -195,7 +263,12 @@ impl Broker {
             }
             MarkerAt::Offsets(group) => {
                 let offsets = self.offsets.entry(group.clone()).or_default();
-                for e in offsets.pending.remove(&number).filter(|_| commit).unwrap_or_default() {
+                for e in offsets
+                    .pending
+                    .remove(&number)
+                    .filter(|_| commit)
+                    .unwrap_or_default()
+                {
                     offsets.numbers.insert(e.task, e.number);
                     offsets.positions.extend(e.positions);
                 }
@@ -213,14 +286,18 @@ impl Broker {
 
 impl Txn {
     fn end(&mut self, commit: bool) {
-        self.state = State::Ending { commit, left: self.touched.clone() };
+        self.state = State::Ending {
+            commit,
+            left: self.touched.clone(),
+        };
     }
 }
 
 impl Producer {
     /// A transaction that touched nothing has no markers to wait for.
     fn clean(&mut self) {
-        if matches!(&self.txn, Some(Txn { state: State::Ending { left, .. }, .. }) if left.is_empty()) {
+        if matches!(&self.txn, Some(Txn { state: State::Ending { left, .. }, .. }) if left.is_empty())
+        {
             self.txn = None;
         }
     }
@@ -233,7 +310,11 @@ mod tests {
 
     fn broker() -> (Broker, TopicPartition, u64) {
         let mut b = Broker::default();
-        b.create(&TopicSpec { name: "out".into(), partitions: 1, config: vec![] });
+        b.create(&TopicSpec {
+            name: "out".into(),
+            partitions: 1,
+            config: vec![],
+        });
         let member = b.group("g").join(1, 0);
         (b, TopicPartition::new("out", 0), member)
     }
@@ -246,7 +327,11 @@ mod tests {
         b.partition(at).expect("exists").visible(0, 99).0.len()
     }
     fn offsets(number: u64) -> Vec<EpochOffsets> {
-        vec![EpochOffsets { task: TaskId(0), number, positions: vec![] }]
+        vec![EpochOffsets {
+            task: TaskId(0),
+            number,
+            positions: vec![],
+        }]
     }
 
     #[test]
@@ -254,10 +339,17 @@ mod tests {
         let (mut b, at, member) = broker();
         let epoch = b.init("t").expect("first");
         b.append_txn("t", epoch, 1, &rows("x"), 0).expect("append");
-        b.offsets_txn("t", epoch, 2, "g", (member, 1), &offsets(1), 0).expect("offsets");
-        assert!(b.progress("g", &[TaskId(0)]).is_none(), "undecided progress is not told");
+        b.offsets_txn("t", epoch, 2, "g", (member, 1), &offsets(1), 0)
+            .expect("offsets");
+        assert!(
+            b.progress("g", &[TaskId(0)]).is_none(),
+            "undecided progress is not told"
+        );
         assert!(matches!(b.init("t"), Err(TxnError::Busy)));
-        assert!(matches!(b.end("t", epoch, true), Err(TxnError::Fenced)), "the delayed end comes too late");
+        assert!(
+            matches!(b.end("t", epoch, true), Err(TxnError::Fenced)),
+            "the delayed end comes too late"
+        );
         b.settle();
         b.init("t").expect("complete now");
         assert_eq!(visible(&b, &at), 0);
@@ -269,18 +361,25 @@ mod tests {
         let (mut b, at, member) = broker();
         let epoch = b.init("t").expect("first");
         b.append_txn("t", epoch, 1, &rows("x"), 0).expect("append");
-        b.append_txn("t", epoch, 1, &rows("x"), 0).expect("the repeated request is answered");
-        b.offsets_txn("t", epoch, 2, "g", (member, 1), &offsets(1), 0).expect("offsets");
+        b.append_txn("t", epoch, 1, &rows("x"), 0)
+            .expect("the repeated request is answered");
+        b.offsets_txn("t", epoch, 2, "g", (member, 1), &offsets(1), 0)
+            .expect("offsets");
         b.end("t", epoch, true).expect("decided");
-        b.end("t", epoch, true).expect("a repeated end is answered as the first");
+        b.end("t", epoch, true)
+            .expect("a repeated end is answered as the first");
         assert_eq!(visible(&b, &at), 0);
         b.mark("t", &MarkerAt::Partition(at.clone()));
         assert_eq!(visible(&b, &at), 1, "applied once");
         assert!(b.progress("g", &[TaskId(0)]).is_none());
-        assert!(matches!(b.append_txn("t", epoch, 3, &rows("y"), 0), Err(TxnError::Busy)));
+        assert!(matches!(
+            b.append_txn("t", epoch, 3, &rows("y"), 0),
+            Err(TxnError::Busy)
+        ));
         b.mark("t", &MarkerAt::Offsets("g".into()));
         assert_eq!(b.progress("g", &[TaskId(0)]).expect("decided")[0].number, 1);
-        b.append_txn("t", epoch, 3, &rows("y"), 0).expect("the next transaction");
+        b.append_txn("t", epoch, 3, &rows("y"), 0)
+            .expect("the next transaction");
     }
 
     #[test]
@@ -295,8 +394,12 @@ mod tests {
         assert_eq!(visible(&b, &at), 0);
         let epoch = b.init("t").expect("again");
         b.group("g").join(1, 0);
-        assert!(matches!(b.offsets_txn("t", epoch, 2, "g", (member, 1), &offsets(1), 0), Err(TxnError::StaleGeneration)));
-        b.offsets_txn("t", epoch, 2, "g", (member, 2), &offsets(1), 0).expect("the present generation");
+        assert!(matches!(
+            b.offsets_txn("t", epoch, 2, "g", (member, 1), &offsets(1), 0),
+            Err(TxnError::StaleGeneration)
+        ));
+        b.offsets_txn("t", epoch, 2, "g", (member, 2), &offsets(1), 0)
+            .expect("the present generation");
     }
 
     /// Why an undetermined end must open the identity again: without that, a delayed end hits the next transaction.
@@ -307,8 +410,10 @@ mod tests {
         b.append_txn("t", epoch, 1, &rows("x"), 0).expect("append");
         b.end("t", epoch, false).expect("aborted");
         b.settle();
-        b.append_txn("t", epoch, 2, &rows("half"), 0).expect("append");
-        b.end("t", epoch, true).expect("the delayed end of the first");
+        b.append_txn("t", epoch, 2, &rows("half"), 0)
+            .expect("append");
+        b.end("t", epoch, true)
+            .expect("the delayed end of the first");
         b.settle();
         assert_eq!(visible(&b, &at), 1);
     }

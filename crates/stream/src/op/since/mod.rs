@@ -202,6 +202,15 @@ impl Since {
                 row.clear();
                 self.codec.write(&input.carry, i, &mut row);
                 self.fold_newest(&input, i, note, (pane_key, note_key), &row, &mut out)?;
+            } else if self.spec.answer_all {
+                row.clear();
+                self.codec.write(&input.carry, i, &mut row);
+                if input.times[i] >= note.newest_ms.saturating_sub(self.spec.at_most_ms) {
+                    self.fold_pane(&input, i, pane_key, note.reset_ms, false);
+                }
+                let found = self.present(pane_key, &note);
+                let (t_ms, offset) = (input.times[i], input.offsets[i]);
+                out.push(&row, t_ms, t_ms, offset, true, &found)?;
             } else if !self.fold_older(&input, i, note, (pane_key, note_key), &mut out)? {
                 cx.counts.folded += 1;
             }

@@ -52,7 +52,7 @@ fn spec() -> SinceSpec {
             to_at_most: 0.3,
         }),
         or_every_ms: Some(60 * M),
-        give_up_ms: 180 * M,
+        give_up_ms: 180 * M, answer_all: false,
     }
 }
 
