@@ -74,7 +74,7 @@ fn killed_every_few_seconds_under_load_equals_an_undisturbed_run() {
 
     let json = |bytes: &[u8]| serde_json::from_slice(bytes).expect("JSON");
     let tally = judge(&log, &storm.names, TASKS, &json);
-    let recovered = recovery(&kills, &seen);
+    let recovered: Vec<Duration> = kills.iter().filter_map(|at| recovery(*at, &seen)).collect();
     println!(
         "killed under load: {} records in {:.0} s ({:.0}/s), {} kills\n  \
          outputs: {} rows of readings ({} corrections), {} of timers, {} forecasts, {} dead letters, {} second deliveries dropped\n  \

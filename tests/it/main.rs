@@ -6,8 +6,12 @@
 // This is test code from end to end: a failed `expect` is a failed test, and real servers live in real time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod demo;
+mod kafka_faults;
 mod kafka_kill;
 mod kafka_log;
+mod kafka_share;
+mod page;
 mod robust;
 mod servers;
 mod support;

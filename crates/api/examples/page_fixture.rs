@@ -1,11 +1,6 @@
 //! Serves the page over invented bins, for work on the page itself: `cargo run -p ws-api --example page_fixture [PORT]`.
 //! Values change every second; nothing here is a model of anything.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,41 +8,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use ws_api::status::{
-    CommitStatus, ModelStatus, PipelineStatus, Readiness, RungStatus, SourceStatus, StageStatus,
-};
+use ws_api::status::{CommitStatus, ModelStatus, PipelineStatus, Readiness, RungStatus, SourceStatus, StageStatus};
 use ws_api::{Api, Status};
 use ws_views::{EmbeddedView, Outcome, PositionKey, Progress, Update, ViewStore, project};
 
 const CENTRE: (f64, f64) = (52.26, 10.52);
-const ZONES: [(&str, f64, f64); 6] = [
-    ("centre", 0.0, 0.0),
-    ("north", 0.035, 0.005),
-    ("east", 0.008, 0.065),
-    ("south", -0.034, 0.012),
-    ("west", -0.004, -0.066),
-    ("harbour", 0.03, -0.058),
-];
+const ZONES: [(&str, f64, f64); 6] =
+    [("centre", 0.0, 0.0), ("north", 0.035, 0.005), ("east", 0.008, 0.065), ("south", -0.034, 0.012), ("west", -0.004, -0.066), ("harbour", 0.03, -0.058)];
 const STREAMS: [&str; 5] = ["residual", "paper", "glass", "bio", "packaging"];
 
 fn now_ms() -> i64 {
-    i64::try_from(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_millis(),
-    )
-    .unwrap()
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 struct Dice(u64);
 
 impl Dice {
     fn unit(&mut self) -> f64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
     fn spread(&mut self, width: f64) -> f64 {
@@ -95,13 +73,8 @@ impl Bin {
         let observed_ms = now_ms - (silent_h * 3.6e6) as i64;
         let identity = json!({"device_id": self.id, "container_id": format!("c-{}", self.id), "site_id": self.site, "filling_level": self.level,
             "sensor_health": self.health, "latitude_deg": self.place.0, "longitude_deg": self.place.1, "corrected": false});
-        let at = |hours: f64, side: f64| {
-            (self.level + self.rate_per_h * hours * (1.0 + side * self.width))
-                .clamp(self.level, 1.2)
-        };
-        let to_full = |side: f64| {
-            ((1.0 - self.level).max(0.0) / (self.rate_per_h * (1.0 - side * self.width))).min(240.0)
-        };
+        let at = |hours: f64, side: f64| (self.level + self.rate_per_h * hours * (1.0 + side * self.width)).clamp(self.level, 1.2);
+        let to_full = |side: f64| ((1.0 - self.level).max(0.0) / (self.rate_per_h * (1.0 - side * self.width))).min(240.0);
         let features = json!({"level_flag": "ok", "rate_6h_per_h": self.rate_per_h * 1.2, "rate_24h_per_h": self.rate_per_h, "rate_72h_per_h": self.rate_per_h * 0.95,
             "rate_7d_per_h": self.rate_per_h * 0.9, "rate_since_emptied_per_h": self.rate_per_h, "hours_since_emptied": self.level / self.rate_per_h, "readings_24h": 95.0,
             "silent_h": silent_h, "temperature_degc": if self.health == "hot" { 78.5 } else { 14.2 }, "battery_v": if self.health == "low_battery" { 2.9 } else { 3.6 },
@@ -113,36 +86,21 @@ impl Bin {
             "level_48h_p10": at(48.0, -1.0), "level_48h_p50": at(48.0, 0.0), "level_48h_p90": at(48.0, 1.0),
             "hours_to_full_p10": to_full(-1.0), "hours_to_full_p50": to_full(0.0), "hours_to_full_p90": to_full(1.0),
             "p_overflow": (self.level * 1.3 - 0.4).clamp(0.0, 1.0), "next_visit_at": now_ms + 64_800_000});
-        vec![
-            (
-                "bin.features",
-                with(with(base(observed_ms), identity.clone()), features),
-            ),
-            ("bin.forecast", with(with(base(now_ms), identity), forecast)),
-        ]
+        vec![("bin.features", with(with(base(observed_ms), identity.clone()), features)), ("bin.forecast", with(with(base(now_ms), identity), forecast))]
     }
 
     fn alert(&self, now_ms: i64) -> Option<Value> {
         let (alert, severity, message) = match self.health {
             "hot" => ("fire", "critical", "78.5 °C and rising: fire suspected"),
-            "silent" => (
-                "silent",
-                "warning",
-                "no reading for 31 h; the forecast goes on without one",
-            ),
+            "silent" => ("silent", "warning", "no reading for 31 h; the forecast goes on without one"),
             "stuck" => ("stuck", "info", "the same value for 3 days"),
             "low_battery" => ("low_battery", "info", "2.9 V left"),
-            _ if self.level >= 0.97 => {
-                ("overflow", "warning", "full before the next planned visit")
-            }
+            _ if self.level >= 0.97 => ("overflow", "warning", "full before the next planned visit"),
             _ => return None,
         };
         let details = json!({"device_id": self.id, "container_id": format!("c-{}", self.id), "site_id": self.site, "alert": alert, "state": "raised", "severity": severity,
             "message": message, "filling_level": self.level, "latitude_deg": self.place.0, "longitude_deg": self.place.1});
-        Some(with(
-            base(now_ms - 60_000 * i64::from(self.id.as_bytes()[self.id.len() - 1])),
-            details,
-        ))
+        Some(with(base(now_ms - 60_000 * i64::from(self.id.as_bytes()[self.id.len() - 1])), details))
     }
 }
 
@@ -151,10 +109,7 @@ impl Truck {
         let moving = self.status == "driving";
         let position = json!({"vehicle_id": self.id, "latitude_deg": self.place.0, "longitude_deg": self.place.1, "speed_mps": if moving { 8.3 } else { 0.0 }, "heading_deg": self.heading_deg});
         let status = json!({"vehicle_id": self.id, "status": self.status, "load_level": self.load, "load_kg": self.load * 9800.0, "waste_stream": "residual"});
-        vec![
-            ("vehicle.position", with(base(now_ms), position)),
-            ("vehicle.status", with(base(now_ms), status)),
-        ]
+        vec![("vehicle.position", with(base(now_ms), position)), ("vehicle.status", with(base(now_ms), status))]
     }
 }
 
@@ -166,13 +121,7 @@ impl Status for FakeStatus {
     fn pipeline(&self) -> PipelineStatus {
         let seconds = self.seconds.load(Ordering::Relaxed);
         let events = 1_204_311 + seconds * 2_140;
-        let stage = |id: &str,
-                     kind: &str,
-                     rows_in: u64,
-                     filtered: u64,
-                     late: u64,
-                     dead: u64,
-                     pending: u64| StageStatus {
+        let stage = |id: &str, kind: &str, rows_in: u64, filtered: u64, late: u64, dead: u64, pending: u64| StageStatus {
             id: id.into(),
             kind: kind.into(),
             rows_in,
@@ -212,21 +161,9 @@ impl Status for FakeStatus {
                 })
                 .collect(),
             rungs: vec![
-                RungStatus {
-                    rung: "model".into(),
-                    answers: 391_000 + seconds * 650,
-                    p99_ms: Some(3.1),
-                },
-                RungStatus {
-                    rung: "cached".into(),
-                    answers: 11_012 + seconds * 25,
-                    p99_ms: Some(0.1),
-                },
-                RungStatus {
-                    rung: "heuristic".into(),
-                    answers: 6_100 + seconds * 15,
-                    p99_ms: Some(0.2),
-                },
+                RungStatus { rung: "model".into(), answers: 391_000 + seconds * 650, p99_ms: Some(3.1) },
+                RungStatus { rung: "cached".into(), answers: 11_012 + seconds * 25, p99_ms: Some(0.1) },
+                RungStatus { rung: "heuristic".into(), answers: 6_100 + seconds * 15, p99_ms: Some(0.2) },
             ],
             model: Some(ModelStatus {
                 name: "fill-forecast".into(),
@@ -254,12 +191,12 @@ fn invent(dice: &mut Dice) -> (Vec<Bin>, Vec<Truck>, Vec<(&'static str, Value)>)
     let (mut bins, mut places) = (Vec::new(), Vec::new());
     for site in 0..210 {
         let (zone, north, east) = ZONES[dice.pick(ZONES.len())];
-        let place = (
-            CENTRE.0 + north + dice.spread(0.024),
-            CENTRE.1 + east + dice.spread(0.04),
-        );
+        let place = (CENTRE.0 + north + dice.spread(0.024), CENTRE.1 + east + dice.spread(0.04));
         let site_id = format!("site-{site:03}");
-        places.push(("ref.site", with(base(1), json!({"site_id": site_id, "name": format!("Site {site}"), "zone_id": zone, "latitude_deg": place.0, "longitude_deg": place.1}))));
+        places.push((
+            "ref.site",
+            with(base(1), json!({"site_id": site_id, "name": format!("Site {site}"), "zone_id": zone, "latitude_deg": place.0, "longitude_deg": place.1})),
+        ));
         for number in 0..=dice.pick(5) {
             let health = match dice.pick(100) {
                 0 if site < 150 => "hot",
@@ -298,7 +235,10 @@ fn invent(dice: &mut Dice) -> (Vec<Bin>, Vec<Truck>, Vec<(&'static str, Value)>)
     for (number, (kind, name, north, east)) in facilities.into_iter().enumerate() {
         places.push((
             "ref.facility",
-            with(base(1), json!({"facility_id": format!("f{number}"), "kind": kind, "name": name, "latitude_deg": CENTRE.0 + north, "longitude_deg": CENTRE.1 + east})),
+            with(
+                base(1),
+                json!({"facility_id": format!("f{number}"), "kind": kind, "name": name, "latitude_deg": CENTRE.0 + north, "longitude_deg": CENTRE.1 + east}),
+            ),
         ));
     }
     let trucks = (0..24)
@@ -314,69 +254,39 @@ fn invent(dice: &mut Dice) -> (Vec<Bin>, Vec<Truck>, Vec<(&'static str, Value)>)
 }
 
 fn updates(records: &[(&'static str, Value)]) -> Vec<Update> {
-    records
-        .iter()
-        .flat_map(|(topic, value)| project(topic, b"", value).unwrap())
-        .collect()
+    records.iter().flat_map(|(topic, value)| project(topic, b"", value).unwrap()).collect()
 }
 
 #[tokio::main]
 async fn main() {
-    let port = std::env::args()
-        .nth(1)
-        .and_then(|port| port.parse().ok())
-        .unwrap_or(8980);
+    let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(8980);
     let folder = tempfile::tempdir().unwrap();
     let mut store = EmbeddedView::open(folder.path()).unwrap();
     let mut dice = Dice(42);
     let (mut bins, mut trucks, places) = invent(&mut dice);
     println!("{} bins, {} trucks", bins.len(), trucks.len());
 
-    let status = Arc::new(FakeStatus {
-        seconds: AtomicU64::new(0),
-    });
+    let status = Arc::new(FakeStatus { seconds: AtomicU64::new(0) });
     let stop = Arc::new(tokio::sync::Notify::new());
     let stopping = Arc::clone(&stop);
-    let api = Api::new(
-        Arc::new(store.clone()),
-        Arc::clone(&status) as Arc<dyn Status>,
-    )
-    .metrics(|| "fixture_up 1\n".into())
-    .on_shutdown(move || stopping.notify_one());
+    let api = Api::new(Arc::new(store.clone()), Arc::clone(&status) as Arc<dyn Status>)
+        .metrics(|| "fixture_up 1\n".into())
+        .on_shutdown(move || stopping.notify_one());
     let changes = api.changes();
 
     std::thread::spawn(move || {
-        let source = PositionKey {
-            cluster_id: "fixture".into(),
-            topic: "bin.forecast".into(),
-            topic_id: "t1".into(),
-            partition: 0,
-        };
+        let source = PositionKey { cluster_id: "fixture".into(), topic: "bin.forecast".into(), topic_id: "t1".into(), partition: 0 };
         let mut offset = 0;
         let mut apply = |records: &[(&'static str, Value)]| {
             offset += records.len() as i64;
-            let progress = Progress {
-                watermark_ms: Some(now_ms() - 1_900),
-                observed_ms: Some(now_ms() - 400),
-                applied_ms: now_ms(),
-            };
-            match store
-                .apply(&source, 1, offset, progress, updates(records))
-                .unwrap()
-            {
+            let progress = Progress { watermark_ms: Some(now_ms() - 1_900), observed_ms: Some(now_ms() - 400), applied_ms: now_ms() };
+            match store.apply(&source, 1, offset, progress, updates(records)).unwrap() {
                 Outcome::Applied(applied) => changes.publish(&applied.changed),
                 other => panic!("{other:?}"),
             }
         };
         apply(&places);
-        let all: Vec<_> = bins
-            .iter()
-            .flat_map(|bin| {
-                bin.records(now_ms())
-                    .into_iter()
-                    .chain(bin.alert(now_ms()).map(|alert| ("bin.alert", alert)))
-            })
-            .collect();
+        let all: Vec<_> = bins.iter().flat_map(|bin| bin.records(now_ms()).into_iter().chain(bin.alert(now_ms()).map(|alert| ("bin.alert", alert)))).collect();
         apply(&all);
         loop {
             for truck in &mut trucks {
@@ -387,18 +297,11 @@ async fn main() {
                     truck.heading_deg = (truck.heading_deg + dice.spread(14.0)).rem_euclid(360.0);
                 }
             }
-            let mut records: Vec<_> = trucks
-                .iter()
-                .flat_map(|truck| truck.records(now_ms()))
-                .collect();
+            let mut records: Vec<_> = trucks.iter().flat_map(|truck| truck.records(now_ms())).collect();
             for _ in 0..30 {
                 let chosen = dice.pick(bins.len());
                 let bin = &mut bins[chosen];
-                bin.level = if bin.level > 1.02 {
-                    0.03
-                } else {
-                    bin.level + bin.rate_per_h * 0.1
-                };
+                bin.level = if bin.level > 1.02 { 0.03 } else { bin.level + bin.rate_per_h * 0.1 };
                 records.extend(bin.records(now_ms()));
             }
             apply(&records);
@@ -407,11 +310,7 @@ async fn main() {
         }
     });
 
-    let listener = ws_api::bind(SocketAddr::from(([127, 0, 0, 1], port)))
-        .await
-        .unwrap_or_else(|error| panic!("{error}: {}", error.hint()));
+    let listener = ws_api::bind(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap_or_else(|error| panic!("{error}: {}", error.hint()));
     println!("http://{}/", listener.local_addr().unwrap());
-    api.serve(listener, async move { stop.notified().await })
-        .await
-        .unwrap();
+    api.serve(listener, async move { stop.notified().await }).await.unwrap();
 }

@@ -24,11 +24,7 @@ pub(crate) async fn healthz() -> Response {
 /// `GET /readyz`: 200 when ready, otherwise 503 with the reasons.
 pub(crate) async fn readyz(State(state): State<ApiState>) -> Response {
     let readiness = readiness(&state).await;
-    let status = if readiness.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }
 
@@ -43,10 +39,7 @@ pub(crate) async fn readiness(state: &ApiState) -> Readiness {
 }
 
 /// `GET /v1/pipeline`: counts per stage, lag, rungs, model, commits.
-pub(crate) async fn pipeline(
-    State(state): State<ApiState>,
-    params: Params,
-) -> Result<Answer, ApiError> {
+pub(crate) async fn pipeline(State(state): State<ApiState>, params: Params) -> Result<Answer, ApiError> {
     params.finish()?;
     let readiness = readiness(&state).await;
     let (counts, freshness) = state.fresh(|views| views.counts(None)).await?;
@@ -60,52 +53,21 @@ pub(crate) async fn pipeline(
 /// `GET /metrics`: Prometheus text.
 pub(crate) async fn metrics(State(state): State<ApiState>) -> Result<Response, ApiError> {
     let Some(render) = &state.metrics else {
-        return Err(ApiError::not_found(
-            "this process has no metrics",
-            "start it through the wastestream command",
-        ));
+        return Err(ApiError::not_found("this process has no metrics", "start it through the wastestream command"));
     };
-    Ok((
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        render(),
-    )
-        .into_response())
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render()).into_response())
 }
 
 /// `POST /v1/admin/shutdown`: asks the process to stop after finishing its work.
-pub(crate) async fn shutdown(
-    State(state): State<ApiState>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
+pub(crate) async fn shutdown(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
     if !headers.contains_key(ADMIN_HEADER) {
-        let hint = format!(
-            "send the header {ADMIN_HEADER}: 1; it keeps web pages from stopping the process"
-        );
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "admin-header-missing",
-            "Not allowed",
-            "the admin header is missing",
-            hint,
-        ));
+        let hint = format!("send the header {ADMIN_HEADER}: 1; it keeps web pages from stopping the process");
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "admin-header-missing", "Not allowed", "the admin header is missing", hint));
     }
     let Some(on_shutdown) = &state.on_shutdown else {
-        return Err(ApiError::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "no-shutdown",
-            "Not available",
-            "this process does not stop on request",
-            "send it SIGTERM",
-        ));
+        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "no-shutdown", "Not available", "this process does not stop on request", "send it SIGTERM"));
     };
     tracing::info!("shutdown requested over HTTP");
     on_shutdown();
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(json!({"status": "stopping", "drain_ms": limits::DRAIN_MS})),
-    )
-        .into_response())
+    Ok((StatusCode::ACCEPTED, Json(json!({"status": "stopping", "drain_ms": limits::DRAIN_MS}))).into_response())
 }

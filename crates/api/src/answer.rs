@@ -8,8 +8,7 @@ use serde_json::{Map, Value};
 use ws_views::Freshness;
 
 /// Event-time lag of the view behind the event clock, ms; absent while the view is empty.
-pub(crate) const FRESHNESS_HEADER: HeaderName =
-    HeaderName::from_static("x-wastestream-freshness-ms");
+pub(crate) const FRESHNESS_HEADER: HeaderName = HeaderName::from_static("x-wastestream-freshness-ms");
 
 /// Freshness as clients see it.
 #[derive(Debug, Clone, Serialize)]
@@ -24,11 +23,7 @@ pub(crate) struct FreshnessAnswer {
 
 impl FreshnessAnswer {
     pub(crate) fn new(freshness: Freshness, event_now_ms: i64) -> Self {
-        Self {
-            lag_ms: freshness.lag_ms(event_now_ms),
-            event_now_ms,
-            freshness,
-        }
+        Self { lag_ms: freshness.lag_ms(event_now_ms), event_now_ms, freshness }
     }
 
     /// Without positions, for events that come every second.
@@ -47,11 +42,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(freshness: FreshnessAnswer) -> Self {
-        Self {
-            members: Map::new(),
-            freshness,
-            content_type: "application/json",
-        }
+        Self { members: Map::new(), freshness, content_type: "application/json" }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Serialize) -> Self {
@@ -74,14 +65,10 @@ pub(crate) fn to_value(value: impl Serialize) -> Value {
 impl IntoResponse for Answer {
     fn into_response(mut self) -> Response {
         let lag_ms = self.freshness.lag_ms;
-        self.members
-            .insert("freshness".into(), to_value(self.freshness));
+        self.members.insert("freshness".into(), to_value(self.freshness));
         let mut response = Json(Value::Object(self.members)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(self.content_type),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(lag_ms) = lag_ms {
             headers.insert(FRESHNESS_HEADER, HeaderValue::from(lag_ms));

@@ -45,14 +45,7 @@ impl Default for ChangeHub {
     fn default() -> Self {
         let (events, _) = broadcast::channel(limits::MAX_SSE_BACKLOG_EVENTS);
         let (closed, _) = watch::channel(false);
-        Self {
-            inner: Arc::new(Inner {
-                dirty: Mutex::default(),
-                events,
-                closed,
-                clients: AtomicUsize::new(0),
-            }),
-        }
+        Self { inner: Arc::new(Inner { dirty: Mutex::default(), events, closed, clients: AtomicUsize::new(0) }) }
     }
 }
 
@@ -73,11 +66,7 @@ impl ChangeHub {
         if keys.is_empty() || self.clients() == 0 {
             return;
         }
-        let mut dirty = self
-            .inner
-            .dirty
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut dirty = self.inner.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         for key in keys {
             if dirty.keys.len() >= limits::MAX_CHANGES_PER_EVENT && !dirty.keys.contains(key) {
                 dirty.overflowed = true;
@@ -95,15 +84,8 @@ impl ChangeHub {
     /// A seat for a new client, or none when all are taken.
     pub(crate) fn sit(&self) -> Option<(Seat, broadcast::Receiver<Event>, watch::Receiver<bool>)> {
         let one_more = |clients: usize| (clients < limits::MAX_SSE_CLIENTS).then_some(clients + 1);
-        self.inner
-            .clients
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
-            .ok()?;
-        Some((
-            Seat { hub: self.clone() },
-            self.inner.events.subscribe(),
-            self.inner.closed.subscribe(),
-        ))
+        self.inner.clients.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        Some((Seat { hub: self.clone() }, self.inner.events.subscribe(), self.inner.closed.subscribe()))
     }
 
     /// Ends all streams, so that the server can shut down.
@@ -113,20 +95,11 @@ impl ChangeHub {
 
     pub(crate) fn send(&self, name: &'static str, data: &serde_json::Value) {
         // An error means that nobody listens.
-        let _ = self.inner.events.send(Event {
-            name,
-            data: data.to_string().into(),
-        });
+        let _ = self.inner.events.send(Event { name, data: data.to_string().into() });
     }
 
     fn take(&self) -> Dirty {
-        std::mem::take(
-            &mut *self
-                .inner
-                .dirty
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        std::mem::take(&mut *self.inner.dirty.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -138,23 +111,14 @@ pub(crate) async fn tick(state: &ApiState, period: u64) {
         return;
     }
     if dirty.overflowed {
-        hub.send(
-            "resync",
-            &json!({"reason": "more records changed than one event holds"}),
-        );
+        hub.send("resync", &json!({"reason": "more records changed than one event holds"}));
     } else if !dirty.keys.is_empty() {
         let keys: Vec<ViewKey> = dirty.keys.into_iter().collect();
         match state.fresh(move |views| views.get_many(&keys)).await {
             Ok((records, freshness)) => {
-                let of = |keyspace: Keyspace| {
-                    records
-                        .iter()
-                        .filter(move |record| record.key.keyspace == keyspace)
-                };
+                let of = |keyspace: Keyspace| records.iter().filter(move |record| record.key.keyspace == keyspace);
                 let bins: Vec<BinSummary> = of(Keyspace::Bin).map(BinSummary::of).collect();
-                let alerts: Vec<AlertSummary> = of(Keyspace::Alert)
-                    .map(|record: &Record| AlertSummary::of(record))
-                    .collect();
+                let alerts: Vec<AlertSummary> = of(Keyspace::Alert).map(|record: &Record| AlertSummary::of(record)).collect();
                 let trucks: Vec<TruckSummary> = of(Keyspace::Truck).map(TruckSummary::of).collect();
                 hub.send("changes", &json!({"bins": bins, "alerts": alerts, "trucks": trucks, "freshness": freshness.brief()}));
             }
@@ -167,10 +131,7 @@ pub(crate) async fn tick(state: &ApiState, period: u64) {
     hub.send("pipeline", &json!({"pipeline": state.status.pipeline(), "readiness": crate::admin::readiness(state).await}));
     if period.is_multiple_of(limits::HEARTBEAT_PERIODS) {
         match state.fresh(|views| views.counts(None)).await {
-            Ok((counts, freshness)) => hub.send(
-                "heartbeat",
-                &json!({"counts": counts, "freshness": freshness.brief()}),
-            ),
+            Ok((counts, freshness)) => hub.send("heartbeat", &json!({"counts": counts, "freshness": freshness.brief()})),
             Err(error) => hub.send("heartbeat", &json!({"problem": error.detail})),
         }
     }

@@ -26,31 +26,13 @@ pub struct ApiError {
 
 impl ApiError {
     /// A problem of any kind, for routes added by [`crate::Api::extend`].
-    pub fn new(
-        status: StatusCode,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
-        Self {
-            status,
-            code,
-            title,
-            detail: detail.into(),
-            hint: hint.into(),
-        }
+    pub fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { status, code, title, detail: detail.into(), hint: hint.into() }
     }
 
     /// A request parameter that cannot be used.
     pub fn bad_parameter(name: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "bad-parameter",
-            "A parameter cannot be used",
-            format!("{name}: {}", detail.into()),
-            hint,
-        )
+        Self::new(StatusCode::BAD_REQUEST, "bad-parameter", "A parameter cannot be used", format!("{name}: {}", detail.into()), hint)
     }
 
     /// Nothing under this name.
@@ -60,53 +42,23 @@ impl ApiError {
 
     /// Too much at once.
     pub(crate) fn busy(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "busy",
-            "Too many requests at once",
-            detail,
-            "try again in a few seconds",
-        )
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many requests at once", detail, "try again in a few seconds")
     }
 
     /// A fault of ours.
     pub(crate) fn internal(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "The server failed",
-            detail,
-            "the log has more; please report it",
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed", detail, "the log has more; please report it")
     }
 }
 
 impl From<ViewError> for ApiError {
     fn from(error: ViewError) -> Self {
         let (status, code, title) = match &error {
-            ViewError::BadCursor => (
-                StatusCode::BAD_REQUEST,
-                "bad-cursor",
-                "The cursor cannot be used",
-            ),
-            ViewError::Ambiguous { .. } => {
-                (StatusCode::CONFLICT, "ambiguous", "The id is not unique")
-            }
-            error if error.is_callers_fault() => (
-                StatusCode::BAD_REQUEST,
-                "bad-parameter",
-                "A parameter cannot be used",
-            ),
-            error if error.is_retryable() => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "view-unavailable",
-                "The view cannot be read now",
-            ),
-            _ => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "view-broken",
-                "The view cannot be read",
-            ),
+            ViewError::BadCursor => (StatusCode::BAD_REQUEST, "bad-cursor", "The cursor cannot be used"),
+            ViewError::Ambiguous { .. } => (StatusCode::CONFLICT, "ambiguous", "The id is not unique"),
+            error if error.is_callers_fault() => (StatusCode::BAD_REQUEST, "bad-parameter", "A parameter cannot be used"),
+            error if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "view-unavailable", "The view cannot be read now"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "view-broken", "The view cannot be read"),
         };
         Self::new(status, code, title, error.to_string(), error.hint())
     }
@@ -124,10 +76,7 @@ impl IntoResponse for ApiError {
         });
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
@@ -177,19 +126,10 @@ impl ServeError {
     pub fn hint(&self) -> String {
         match self {
             Self::PortInUse { address } => {
-                format!(
-                    "stop that process (`ss -ltnp 'sport = :{}'` names it), or choose another port; port 0 takes a free one",
-                    address.port()
-                )
+                format!("stop that process (`ss -ltnp 'sport = :{}'` names it), or choose another port; port 0 takes a free one", address.port())
             }
-            Self::NotLoopback { address } => format!(
-                "listen on 127.0.0.1:{} and put a proxy with authentication before it",
-                address.port()
-            ),
-            Self::NotAllowed { address } => format!(
-                "ports below 1024 need root; {} is one, or the system forbids it otherwise",
-                address.port()
-            ),
+            Self::NotLoopback { address } => format!("listen on 127.0.0.1:{} and put a proxy with authentication before it", address.port()),
+            Self::NotAllowed { address } => format!("ports below 1024 need root; {} is one, or the system forbids it otherwise", address.port()),
             Self::Bind { .. } => "check that the address belongs to this machine".into(),
             Self::Stopped { .. } => "start it again; the log has more".into(),
         }

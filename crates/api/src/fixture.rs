@@ -24,18 +24,8 @@ impl Status for FakeStatus {
             events_total: 1_000,
             late_total: 3,
             dead_total: 2,
-            stages: vec![StageStatus {
-                id: "sane".into(),
-                rows_in: 10,
-                emitted: 8,
-                dead: 2,
-                ..Default::default()
-            }],
-            rungs: vec![RungStatus {
-                rung: "model".into(),
-                answers: 90,
-                p99_ms: None,
-            }],
+            stages: vec![StageStatus { id: "sane".into(), rows_in: 10, emitted: 8, dead: 2, ..Default::default() }],
+            rungs: vec![RungStatus { rung: "model".into(), answers: 90, p99_ms: None }],
             ..Default::default()
         }
     }
@@ -60,14 +50,7 @@ impl Fixture {
     pub(crate) fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedView::open(folder.path()).unwrap();
-        Self {
-            store,
-            status: Arc::new(FakeStatus {
-                readiness: Mutex::new(Readiness::ready()),
-            }),
-            offset: 0,
-            _folder: folder,
-        }
+        Self { store, status: Arc::new(FakeStatus { readiness: Mutex::new(Readiness::ready()) }), offset: 0, _folder: folder }
     }
 
     /// Five bins in a row to the east (the last without a place), two alerts, a truck, a site and a depot.
@@ -80,13 +63,11 @@ impl Fixture {
                 features["longitude_deg"] = json!(11.5 + f64::from(number) * 0.1);
             }
             fixture.put("bin.features", features);
-            fixture.put("bin.forecast", json!({"device_id": format!("d{number}"), "hours_to_full_p50": 40 - number * 10, "rung": "model", "model_version": "m1"}));
+            fixture
+                .put("bin.forecast", json!({"device_id": format!("d{number}"), "hours_to_full_p50": 40 - number * 10, "rung": "model", "model_version": "m1"}));
         }
         fixture.put("bin.alert", json!({"device_id": "d1", "alert": "fire", "state": "raised", "severity": "critical", "message": "hot"}));
-        fixture.put(
-            "bin.alert",
-            json!({"device_id": "d2", "alert": "silent", "state": "cleared"}),
-        );
+        fixture.put("bin.alert", json!({"device_id": "d2", "alert": "silent", "state": "cleared"}));
         fixture.put("vehicle.position", json!({"vehicle_id": "v1", "latitude_deg": 48.2, "longitude_deg": 11.6, "heading_deg": 90.0}));
         fixture.put("ref.site", json!({"site_id": "s1", "name": "Market", "zone_id": "z1", "latitude_deg": 48.1, "longitude_deg": 11.5}));
         fixture.put("ref.facility", json!({"facility_id": "f1", "kind": "depot", "name": "North", "latitude_deg": 48.3, "longitude_deg": 11.5}));
@@ -98,37 +79,15 @@ impl Fixture {
         record["tenant"] = json!("acme");
         record["observed_at"] = json!(OBSERVED_MS);
         self.offset += 1;
-        let source = PositionKey {
-            cluster_id: "c".into(),
-            topic: "out".into(),
-            topic_id: "t".into(),
-            partition: 0,
-        };
-        let progress = Progress {
-            watermark_ms: Some(OBSERVED_MS - 500),
-            observed_ms: Some(OBSERVED_MS),
-            applied_ms: OBSERVED_MS + 100,
-        };
-        match self
-            .store
-            .apply(
-                &source,
-                1,
-                self.offset,
-                progress,
-                project(topic, b"", &record).unwrap(),
-            )
-            .unwrap()
-        {
+        let source = PositionKey { cluster_id: "c".into(), topic: "out".into(), topic_id: "t".into(), partition: 0 };
+        let progress = Progress { watermark_ms: Some(OBSERVED_MS - 500), observed_ms: Some(OBSERVED_MS), applied_ms: OBSERVED_MS + 100 };
+        match self.store.apply(&source, 1, self.offset, progress, project(topic, b"", &record).unwrap()).unwrap() {
             Outcome::Applied(applied) => applied.changed,
             other => panic!("{other:?}"),
         }
     }
 
     pub(crate) fn api(&self) -> Api {
-        Api::new(
-            Arc::new(self.store.clone()),
-            Arc::clone(&self.status) as Arc<dyn Status>,
-        )
+        Api::new(Arc::new(self.store.clone()), Arc::clone(&self.status) as Arc<dyn Status>)
     }
 }

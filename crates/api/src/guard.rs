@@ -19,16 +19,10 @@ pub(crate) async fn check(request: Request, next: Next) -> Response {
     };
     let headers = response.headers_mut();
     for (name, value) in [
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
-        ),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -40,13 +34,7 @@ fn refuse(headers: &HeaderMap) -> Option<ApiError> {
     let foreign = |what: &'static str, value: &str| {
         let shown: String = value.chars().take(100).collect();
         let hint = "there is no authentication yet: open it as http://127.0.0.1:PORT/ or http://localhost:PORT/ on this machine";
-        Some(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "foreign-request",
-            "Only requests from this machine are answered",
-            format!("{what}: {shown}"),
-            hint,
-        ))
+        Some(ApiError::new(StatusCode::FORBIDDEN, "foreign-request", "Only requests from this machine are answered", format!("{what}: {shown}"), hint))
     };
     // Programs may leave both out; browsers always send Host.
     let host = text(header::HOST);
@@ -56,9 +44,7 @@ fn refuse(headers: &HeaderMap) -> Option<ApiError> {
         return foreign("Host", host);
     }
     if let Some(origin) = text(header::ORIGIN) {
-        let same = origin
-            .strip_prefix("http://")
-            .is_some_and(|from| Some(from) == host);
+        let same = origin.strip_prefix("http://").is_some_and(|from| Some(from) == host);
         if !same {
             return foreign("Origin", origin);
         }
@@ -70,12 +56,6 @@ fn is_loopback(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else {
         return false;
     };
-    let name = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

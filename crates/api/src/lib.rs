@@ -8,10 +8,7 @@
 //! Layout: `server` binds and serves, `state` is what handlers share, `reads`, `stream` and `admin` are the handlers, `changes`
 //! gathers what changed for the event stream, `guard` refuses foreign requests, `page` serves the embedded files.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "an edge crate: HTTP needs the wall clock and timers"
-)]
+#![allow(clippy::disallowed_methods, reason = "an edge crate: HTTP needs the wall clock and timers")]
 
 mod admin;
 mod answer;

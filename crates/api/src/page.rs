@@ -14,11 +14,7 @@ const SVG: &str = "image/svg+xml";
 
 macro_rules! file {
     ($path:literal, $content_type:expr) => {
-        (
-            $path,
-            $content_type,
-            include_bytes!(concat!("../web/", $path)).as_slice(),
-        )
+        ($path, $content_type, include_bytes!(concat!("../web/", $path)).as_slice())
     };
 }
 
@@ -56,19 +52,12 @@ pub(crate) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Respo
 
 fn serve(path: &str, headers: &HeaderMap) -> Response {
     let Some((_, content_type, content)) = FILES.iter().find(|file| file.0 == path) else {
-        return ApiError::not_found(format!("no file {path:?}"), "the page is at /")
-            .into_response();
+        return ApiError::not_found(format!("no file {path:?}"), "the page is at /").into_response();
     };
     // Revalidated on each load: after an upgrade nobody runs an old script against a new interface.
     let tag = format!("\"{:016x}\"", fnv1a(content));
-    let caching = [
-        (header::ETAG, tag.clone()),
-        (header::CACHE_CONTROL, "no-cache".to_owned()),
-    ];
-    if headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
-    {
+    let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     ([(header::CONTENT_TYPE, *content_type)], caching, *content).into_response()
@@ -76,9 +65,7 @@ fn serve(path: &str, headers: &HeaderMap) -> Response {
 
 /// FNV-1a: tells versions of our own files apart, nothing more.
 fn fnv1a(content: &[u8]) -> u64 {
-    content.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    content.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -94,10 +81,7 @@ mod tests {
                 assert!(!text.contains(foreign), "{path} contains {foreign}");
             }
             let without_namespaces = text.replace("http://www.w3.org/2000/svg", "");
-            assert!(
-                !without_namespaces.contains("http://"),
-                "{path} names another server"
-            );
+            assert!(!without_namespaces.contains("http://"), "{path} names another server");
             for inline in ["<script>", " style=\"", "onclick=", "innerHTML", "eval("] {
                 assert!(!text.contains(inline), "{path} contains {inline}");
             }
@@ -106,24 +90,12 @@ mod tests {
 
     #[test]
     fn every_import_and_link_is_served() {
-        for (path, _, content) in FILES
-            .iter()
-            .filter(|file| file.0.starts_with("js/") || file.0 == "index.html")
-        {
+        for (path, _, content) in FILES.iter().filter(|file| file.0.starts_with("js/") || file.0 == "index.html") {
             let text = String::from_utf8_lossy(content);
-            let imports = text
-                .split("from './")
-                .skip(1)
-                .map(|rest| format!("js/{}", rest.split('\'').next().unwrap_or_default()));
-            let links = text
-                .split("\"/assets/")
-                .skip(1)
-                .map(|rest| rest.split('"').next().unwrap_or_default().to_owned());
+            let imports = text.split("from './").skip(1).map(|rest| format!("js/{}", rest.split('\'').next().unwrap_or_default()));
+            let links = text.split("\"/assets/").skip(1).map(|rest| rest.split('"').next().unwrap_or_default().to_owned());
             for wanted in imports.chain(links) {
-                assert!(
-                    FILES.iter().any(|file| file.0 == wanted),
-                    "{path} wants {wanted}"
-                );
+                assert!(FILES.iter().any(|file| file.0 == wanted), "{path} wants {wanted}");
             }
         }
     }

@@ -21,25 +21,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let length = parts.uri.query().map_or(0, str::len);
         if length > limits::MAX_QUERY_BYTES {
-            return Err(ApiError::bad_parameter(
-                "query",
-                format!("{length} bytes"),
-                format!("at most {} bytes", limits::MAX_QUERY_BYTES),
-            ));
+            return Err(ApiError::bad_parameter("query", format!("{length} bytes"), format!("at most {} bytes", limits::MAX_QUERY_BYTES)));
         }
         let Query(left) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
             .await
-            .map_err(|error| {
-                ApiError::bad_parameter(
-                    "query",
-                    error.to_string(),
-                    "encode the query as name=value&name=value",
-                )
-            })?;
-        Ok(Self {
-            left,
-            known: Vec::new(),
-        })
+            .map_err(|error| ApiError::bad_parameter("query", error.to_string(), "encode the query as name=value&name=value"))?;
+        Ok(Self { left, known: Vec::new() })
     }
 }
 
@@ -58,21 +45,11 @@ impl Params {
     }
 
     /// A parameter read as a number or the like.
-    pub(crate) fn parsed<T: FromStr>(
-        &mut self,
-        name: &'static str,
-        expected: &str,
-    ) -> Result<Option<T>, ApiError> {
+    pub(crate) fn parsed<T: FromStr>(&mut self, name: &'static str, expected: &str) -> Result<Option<T>, ApiError> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
         };
-        text.parse().map(Some).map_err(|_| {
-            ApiError::bad_parameter(
-                name,
-                format!("{text:?} is not {expected}"),
-                format!("give {expected}"),
-            )
-        })
+        text.parse().map(Some).map_err(|_| ApiError::bad_parameter(name, format!("{text:?} is not {expected}"), format!("give {expected}")))
     }
 
     /// `bbox=minlon,minlat,maxlon,maxlat`.
@@ -81,32 +58,16 @@ impl Params {
             return Ok(None);
         };
         let hint = "give bbox=minlon,minlat,maxlon,maxlat in degrees, for example bbox=11.4,48.0,11.7,48.2";
-        BoundingBox::parse(&text)
-            .map(Some)
-            .map_err(|detail| ApiError::bad_parameter("bbox", detail, hint))
+        BoundingBox::parse(&text).map(Some).map_err(|detail| ApiError::bad_parameter("bbox", detail, hint))
     }
 
     /// `tenant`, `limit` and `cursor`; a larger limit than allowed is an error, not cut silently.
-    pub(crate) fn list(
-        &mut self,
-        default_rows: usize,
-        max_rows: usize,
-    ) -> Result<ListQuery, ApiError> {
-        let limit = self
-            .parsed("limit", "a whole number")?
-            .unwrap_or(default_rows);
+    pub(crate) fn list(&mut self, default_rows: usize, max_rows: usize) -> Result<ListQuery, ApiError> {
+        let limit = self.parsed("limit", "a whole number")?.unwrap_or(default_rows);
         if !(1..=max_rows).contains(&limit) {
-            return Err(ApiError::bad_parameter(
-                "limit",
-                format!("{limit}"),
-                format!("give 1 to {max_rows}, and follow the cursor for more"),
-            ));
+            return Err(ApiError::bad_parameter("limit", format!("{limit}"), format!("give 1 to {max_rows}, and follow the cursor for more")));
         }
-        Ok(ListQuery {
-            tenant: self.text("tenant")?,
-            limit,
-            cursor: self.text("cursor")?,
-        })
+        Ok(ListQuery { tenant: self.text("tenant")?, limit, cursor: self.text("cursor")? })
     }
 
     /// The filters of bin lists.
@@ -127,11 +88,7 @@ impl Params {
             None => Ok(()),
             Some((name, _)) => {
                 let shown: String = name.chars().take(60).collect();
-                Err(ApiError::bad_parameter(
-                    &shown,
-                    "there is no such parameter here",
-                    format!("known are: {}", self.known.join(", ")),
-                ))
+                Err(ApiError::bad_parameter(&shown, "there is no such parameter here", format!("known are: {}", self.known.join(", "))))
             }
         }
     }

@@ -3,10 +3,7 @@
 use axum::extract::{Path, State};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use ws_views::{
-    AlertSummary, BinQuery, BinSummary, Keyspace, ListQuery, Page, Part, PlaceSummary, Record,
-    TruckSummary,
-};
+use ws_views::{AlertSummary, BinQuery, BinSummary, Keyspace, ListQuery, Page, Part, PlaceSummary, Record, TruckSummary};
 
 use crate::ApiError;
 use crate::answer::{Answer, FreshnessAnswer, to_value};
@@ -17,23 +14,14 @@ use crate::state::ApiState;
 type Answered = Result<Answer, ApiError>;
 
 /// `GET /v1/bins/{id}`: everything about one bin.
-pub(crate) async fn bin(
-    State(state): State<ApiState>,
-    Path(id): Path<String>,
-    mut params: Params,
-) -> Answered {
+pub(crate) async fn bin(State(state): State<ApiState>, Path(id): Path<String>, mut params: Params) -> Answered {
     let tenant = params.text("tenant")?;
     params.finish()?;
     let wanted = id.clone();
-    let (record, freshness) = state
-        .fresh(move |views| views.get(Keyspace::Bin, tenant.as_deref(), &wanted))
-        .await?;
+    let (record, freshness) = state.fresh(move |views| views.get(Keyspace::Bin, tenant.as_deref(), &wanted)).await?;
     let Some(record) = record else {
         let shown: String = id.chars().take(80).collect();
-        return Err(ApiError::not_found(
-            format!("no bin {shown:?}"),
-            "ids are device ids; GET /v1/bins lists them",
-        ));
+        return Err(ApiError::not_found(format!("no bin {shown:?}"), "ids are device ids; GET /v1/bins lists them"));
     };
     Ok(Answer::new(freshness).with("bin", details(&record)))
 }
@@ -43,10 +31,7 @@ fn details(record: &Record) -> Value {
     let mut bin = to_value(BinSummary::of(record));
     if let Value::Object(members) = &mut bin {
         for part in [Part::Features, Part::Forecast] {
-            members.insert(
-                part.as_str().to_owned(),
-                record.document(part).cloned().unwrap_or_default(),
-            );
+            members.insert(part.as_str().to_owned(), record.document(part).cloned().unwrap_or_default());
         }
     }
     bin
@@ -61,37 +46,13 @@ pub(crate) async fn bins(State(state): State<ApiState>, mut params: Params) -> A
         None | Some("short") => false,
         Some("full") => true,
         Some(other) => {
-            return Err(ApiError::bad_parameter(
-                "detail",
-                format!("{other:?}"),
-                "give short or full",
-            ));
+            return Err(ApiError::bad_parameter("detail", format!("{other:?}"), "give short or full"));
         }
     };
     params.finish()?;
-    let (page, freshness) = state
-        .fresh(move |views| {
-            views.bins(&BinQuery {
-                list,
-                bounds,
-                filter,
-            })
-        })
-        .await?;
-    let rows: Vec<Value> = page
-        .records
-        .iter()
-        .map(|record| {
-            if full {
-                details(record)
-            } else {
-                to_value(BinSummary::of(record))
-            }
-        })
-        .collect();
-    Ok(Answer::new(freshness)
-        .with("bins", rows)
-        .with("cursor", page.cursor))
+    let (page, freshness) = state.fresh(move |views| views.bins(&BinQuery { list, bounds, filter })).await?;
+    let rows: Vec<Value> = page.records.iter().map(|record| if full { details(record) } else { to_value(BinSummary::of(record)) }).collect();
+    Ok(Answer::new(freshness).with("bins", rows).with("cursor", page.cursor))
 }
 
 /// `GET /v1/bins.geojson`: bins in an area as points.
@@ -100,15 +61,7 @@ pub(crate) async fn bins_geojson(State(state): State<ApiState>, mut params: Para
     let list = params.list(MAX_GEOJSON_FEATURES, MAX_GEOJSON_FEATURES)?;
     let filter = params.filter()?;
     params.finish()?;
-    let (page, freshness) = state
-        .fresh(move |views| {
-            views.bins(&BinQuery {
-                list,
-                bounds,
-                filter,
-            })
-        })
-        .await?;
+    let (page, freshness) = state.fresh(move |views| views.bins(&BinQuery { list, bounds, filter })).await?;
     Ok(collection(freshness, &page, BinSummary::of))
 }
 
@@ -130,9 +83,7 @@ pub(crate) async fn trucks(State(state): State<ApiState>, mut params: Params) ->
 pub(crate) async fn trucks_geojson(State(state): State<ApiState>, mut params: Params) -> Answered {
     let list = params.list(MAX_GEOJSON_FEATURES, MAX_GEOJSON_FEATURES)?;
     params.finish()?;
-    let (page, freshness) = state
-        .fresh(move |views| views.list(Keyspace::Truck, &list))
-        .await?;
+    let (page, freshness) = state.fresh(move |views| views.list(Keyspace::Truck, &list)).await?;
     Ok(collection(freshness, &page, TruckSummary::of))
 }
 
@@ -140,56 +91,27 @@ pub(crate) async fn trucks_geojson(State(state): State<ApiState>, mut params: Pa
 pub(crate) async fn places_geojson(State(state): State<ApiState>, mut params: Params) -> Answered {
     let list = params.list(MAX_GEOJSON_FEATURES, MAX_GEOJSON_FEATURES)?;
     if list.cursor.is_some() {
-        return Err(ApiError::bad_parameter(
-            "cursor",
-            "places come in one answer",
-            "leave it out",
-        ));
+        return Err(ApiError::bad_parameter("cursor", "places come in one answer", "leave it out"));
     }
     params.finish()?;
-    let sites = ListQuery {
-        limit: list.limit,
-        ..list.clone()
-    };
-    let (mut page, freshness) = state
-        .fresh(move |views| views.list(Keyspace::Facility, &list))
-        .await?;
-    let (more, _) = state
-        .fresh(move |views| views.list(Keyspace::Site, &sites))
-        .await?;
+    let sites = ListQuery { limit: list.limit, ..list.clone() };
+    let (mut page, freshness) = state.fresh(move |views| views.list(Keyspace::Facility, &list)).await?;
+    let (more, _) = state.fresh(move |views| views.list(Keyspace::Site, &sites)).await?;
     page.records.extend(more.records);
     page.cursor = page.cursor.or(more.cursor);
     Ok(collection(freshness, &page, PlaceSummary::of))
 }
 
-async fn listed<T: Serialize>(
-    state: &ApiState,
-    keyspace: Keyspace,
-    list: ListQuery,
-    name: &str,
-    short: impl Fn(&Record) -> T,
-) -> Answered {
-    let (page, freshness) = state
-        .fresh(move |views| views.list(keyspace, &list))
-        .await?;
+async fn listed<T: Serialize>(state: &ApiState, keyspace: Keyspace, list: ListQuery, name: &str, short: impl Fn(&Record) -> T) -> Answered {
+    let (page, freshness) = state.fresh(move |views| views.list(keyspace, &list)).await?;
     let rows: Vec<T> = page.records.iter().map(short).collect();
-    Ok(Answer::new(freshness)
-        .with(name, rows)
-        .with("cursor", page.cursor))
+    Ok(Answer::new(freshness).with(name, rows).with("cursor", page.cursor))
 }
 
 /// A GeoJSON FeatureCollection (RFC 7946) with `truncated`, `cursor` and `freshness` as foreign members. Records without a
 /// known place are features without geometry.
-fn collection<T: Serialize>(
-    freshness: FreshnessAnswer,
-    page: &Page,
-    short: impl Fn(&Record) -> T,
-) -> Answer {
-    let features: Vec<Value> = page
-        .records
-        .iter()
-        .map(|record| feature(to_value(short(record))))
-        .collect();
+fn collection<T: Serialize>(freshness: FreshnessAnswer, page: &Page, short: impl Fn(&Record) -> T) -> Answer {
+    let features: Vec<Value> = page.records.iter().map(|record| feature(to_value(short(record)))).collect();
     Answer::new(freshness)
         .geo()
         .with("type", "FeatureCollection")
@@ -203,14 +125,8 @@ fn feature(short: Value) -> Value {
         Value::Object(members) => members,
         _ => Map::new(),
     };
-    let (latitude_deg, longitude_deg) = (
-        properties.remove("latitude_deg"),
-        properties.remove("longitude_deg"),
-    );
-    let geometry = match (
-        longitude_deg.as_ref().and_then(Value::as_f64),
-        latitude_deg.as_ref().and_then(Value::as_f64),
-    ) {
+    let (latitude_deg, longitude_deg) = (properties.remove("latitude_deg"), properties.remove("longitude_deg"));
+    let geometry = match (longitude_deg.as_ref().and_then(Value::as_f64), latitude_deg.as_ref().and_then(Value::as_f64)) {
         (Some(longitude_deg), Some(latitude_deg)) => {
             json!({"type": "Point", "coordinates": [longitude_deg, latitude_deg]})
         }

@@ -15,9 +15,7 @@ use tokio::time::MissedTickBehavior;
 use ws_views::ViewReads;
 
 use crate::state::ApiState;
-use crate::{
-    ApiError, ChangeHub, ServeError, Status, admin, changes, guard, limits, page, reads, stream,
-};
+use crate::{ApiError, ChangeHub, ServeError, Status, admin, changes, guard, limits, page, reads, stream};
 
 /// Listens on a loopback address.
 ///
@@ -27,16 +25,11 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     if !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback { address });
     }
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::AddrInUse => ServeError::PortInUse { address },
-            std::io::ErrorKind::PermissionDenied => ServeError::NotAllowed { address },
-            _ => ServeError::Bind {
-                address,
-                cause: error.to_string(),
-            },
-        })
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => ServeError::PortInUse { address },
+        std::io::ErrorKind::PermissionDenied => ServeError::NotAllowed { address },
+        _ => ServeError::Bind { address, cause: error.to_string() },
+    })
 }
 
 /// The HTTP interface, before it is served.
@@ -56,10 +49,7 @@ impl Api {
             on_shutdown: None,
             reads: Arc::new(Semaphore::new(limits::MAX_CONCURRENT_READS)),
         };
-        Self {
-            state,
-            extensions: Router::new(),
-        }
+        Self { state, extensions: Router::new() }
     }
 
     /// Renders `/metrics` (Prometheus text).
@@ -120,14 +110,8 @@ impl Api {
     ///
     /// # Errors
     /// [`ServeError::Stopped`] when the system fails the server.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), ServeError> {
-        let stopped = |error: std::io::Error| ServeError::Stopped {
-            cause: error.to_string(),
-        };
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+        let stopped = |error: std::io::Error| ServeError::Stopped { cause: error.to_string() };
         let address = listener.local_addr().map_err(stopped)?;
         tracing::info!(%address, "listening on http://{address}/ without authentication: reachable from this machine only");
 
@@ -170,10 +154,7 @@ async fn tick_for_ever(state: ApiState) {
 
 async fn unknown_path(uri: Uri) -> ApiError {
     let shown: String = uri.path().chars().take(120).collect();
-    ApiError::not_found(
-        format!("no resource {shown}"),
-        "the page is at /, reads are under /v1/ (bins, bins.geojson, alerts, trucks, pipeline, stream)",
-    )
+    ApiError::not_found(format!("no resource {shown}"), "the page is at /, reads are under /v1/ (bins, bins.geojson, alerts, trucks, pipeline, stream)")
 }
 
 async fn wrong_method(uri: Uri) -> ApiError {

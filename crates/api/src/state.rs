@@ -26,20 +26,13 @@ pub(crate) struct ApiState {
 
 impl ApiState {
     /// Runs a blocking view read off the async threads, within the bound on concurrent reads.
-    pub(crate) async fn read<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&dyn ViewReads) -> Result<T, ViewError> + Send + 'static,
-    ) -> Result<T, ApiError> {
+    pub(crate) async fn read<T: Send + 'static>(&self, question: impl FnOnce(&dyn ViewReads) -> Result<T, ViewError> + Send + 'static) -> Result<T, ApiError> {
         let wait = Duration::from_millis(limits::MAX_READ_WAIT_MS);
-        let permit = match tokio::time::timeout(wait, Arc::clone(&self.reads).acquire_owned()).await
-        {
+        let permit = match tokio::time::timeout(wait, Arc::clone(&self.reads).acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(closed)) => return Err(ApiError::internal(closed.to_string())),
             Err(_) => {
-                return Err(ApiError::busy(format!(
-                    "{} reads are running",
-                    limits::MAX_CONCURRENT_READS
-                )));
+                return Err(ApiError::busy(format!("{} reads are running", limits::MAX_CONCURRENT_READS)));
             }
         };
         let views = Arc::clone(&self.views);

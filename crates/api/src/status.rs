@@ -30,18 +30,12 @@ pub struct Readiness {
 impl Readiness {
     /// Ready.
     pub fn ready() -> Self {
-        Self {
-            ready: true,
-            reasons: Vec::new(),
-        }
+        Self { ready: true, reasons: Vec::new() }
     }
 
     /// Not ready, for these reasons.
     pub fn waiting(reasons: Vec<String>) -> Self {
-        Self {
-            ready: false,
-            reasons,
-        }
+        Self { ready: false, reasons }
     }
 }
 
@@ -173,8 +167,6 @@ pub struct CommitStatus {
 
 /// The wall clock, UTC ms.
 pub(crate) fn wall_clock_ms() -> i64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

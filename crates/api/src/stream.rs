@@ -34,47 +34,28 @@ struct Client {
 }
 
 /// Subscribes to changes.
-pub(crate) async fn subscribe(
-    State(state): State<ApiState>,
-    params: Params,
-) -> Result<Response, ApiError> {
+pub(crate) async fn subscribe(State(state): State<ApiState>, params: Params) -> Result<Response, ApiError> {
     params.finish()?;
     let Some((seat, events, closed)) = state.changes.sit() else {
-        return Err(ApiError::busy(format!(
-            "{} event streams are open",
-            limits::MAX_SSE_CLIENTS
-        )));
+        return Err(ApiError::busy(format!("{} event streams are open", limits::MAX_SSE_CLIENTS)));
     };
     let hello = json!({
         "event_now_ms": state.status.event_now_ms(),
         "coalesce_ms": limits::SSE_COALESCE_MS,
         "heartbeat_ms": limits::SSE_COALESCE_MS * limits::HEARTBEAT_PERIODS,
     });
-    let client = Client {
-        _seat: seat,
-        hello: Some(hello.to_string()),
-        events,
-        closed,
-        lags: 0,
-        in_time: 0,
-    };
+    let client = Client { _seat: seat, hello: Some(hello.to_string()), events, closed, lags: 0, in_time: 0 };
     let mut response = Sse::new(stream::unfold(client, next)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that buffer would hold events back.
-    headers.insert(
-        HeaderName::from_static("x-accel-buffering"),
-        HeaderValue::from_static("no"),
-    );
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)
 }
 
 async fn next(mut client: Client) -> Option<(Result<SseEvent, Infallible>, Client)> {
     if let Some(hello) = client.hello.take() {
-        let event = SseEvent::default()
-            .event("hello")
-            .retry(std::time::Duration::from_secs(2))
-            .data(hello);
+        let event = SseEvent::default().event("hello").retry(std::time::Duration::from_secs(2)).data(hello);
         return Some((Ok(event), client));
     }
     if *client.closed.borrow_and_update() {
@@ -90,10 +71,7 @@ async fn next(mut client: Client) -> Option<(Result<SseEvent, Infallible>, Clien
             if client.in_time >= FORGIVEN_AFTER_EVENTS {
                 client.lags = 0;
             }
-            Some((
-                Ok(SseEvent::default().event(event.name).data(&*event.data)),
-                client,
-            ))
+            Some((Ok(SseEvent::default().event(event.name).data(&*event.data)), client))
         }
         Err(RecvError::Lagged(missed)) => {
             client.lags += 1;
@@ -103,9 +81,7 @@ async fn next(mut client: Client) -> Option<(Result<SseEvent, Infallible>, Clien
             }
             // What waits is older than the full state that the client reads next.
             client.events = client.events.resubscribe();
-            let event = SseEvent::default()
-                .event("resync")
-                .data(json!({"reason": format!("{missed} events missed")}).to_string());
+            let event = SseEvent::default().event("resync").data(json!({"reason": format!("{missed} events missed")}).to_string());
             Some((Ok(event), client))
         }
         Err(RecvError::Closed) => None,

@@ -27,9 +27,7 @@ impl City {
         let billing_day = self.office.customers[customer].billing_day;
         let clock = &self.fill.clock;
         let first = clock.day(after_ms);
-        let next = (first..first + 63).find(|day| {
-            day_of_month(*day) == billing_day && clock.utc_ms(*day, 10 * HOUR_MS) > after_ms
-        });
+        let next = (first..first + 63).find(|day| day_of_month(*day) == billing_day && clock.utc_ms(*day, 10 * HOUR_MS) > after_ms);
         if let Some(day) = next {
             // Spread over minutes: the office sends one after the other.
             let at_ms = clock.utc_ms(day, 10 * HOUR_MS) + customer as i64 * 700;
@@ -57,15 +55,8 @@ impl City {
         self.office.invoices.push(invoice);
         let number = self.office.invoices.len() - 1;
         self.tell_invoice(number, "issued", None);
-        let wait_days = self
-            .office
-            .rng
-            .lognormal(pays_after_days, 0.3)
-            .clamp(0.5, 75.0);
-        self.agenda.push(
-            now_ms + (wait_days * DAY_MS as f64) as i64,
-            Action::Pay(number),
-        );
+        let wait_days = self.office.rng.lognormal(pays_after_days, 0.3).clamp(0.5, 75.0);
+        self.agenda.push(now_ms + (wait_days * DAY_MS as f64) as i64, Action::Pay(number));
         self.plan_bill(index, now_ms);
     }
 
@@ -86,11 +77,7 @@ impl City {
             payment_id: &payment_id,
             invoice_id: &invoice.id,
             event: if failed { "failed" } else { "received" },
-            method: if invoice.customer.is_multiple_of(3) {
-                "transfer"
-            } else {
-                "direct_debit"
-            },
+            method: if invoice.customer.is_multiple_of(3) { "transfer" } else { "direct_debit" },
             amount_minor: invoice.amount_minor,
             currency: &self.config.currency,
             days_late: late_days,
@@ -151,13 +138,7 @@ impl City {
         } else {
             (true, "price")
         };
-        let draft = contract_event(&self.contract_change(
-            customer,
-            event,
-            Some(voluntary),
-            Some(reason),
-            Some(ends_ms),
-        ));
+        let draft = contract_event(&self.contract_change(customer, event, Some(voluntary), Some(reason), Some(ends_ms)));
         self.emit_now(draft, "crm");
     }
 }

@@ -45,9 +45,7 @@ impl LocalClock {
 
     fn offset_ms(&self, utc_ms: i64) -> i64 {
         let after = self.steps.partition_point(|(from, _)| *from <= utc_ms);
-        self.steps
-            .get(after.saturating_sub(1))
-            .map_or(0, |(_, offset)| *offset)
+        self.steps.get(after.saturating_sub(1)).map_or(0, |(_, offset)| *offset)
     }
 
     fn local_ms(&self, utc_ms: i64) -> i64 {
@@ -67,10 +65,7 @@ impl LocalClock {
     /// (local day, local hour 0 to 23).
     pub(crate) fn day_and_hour(&self, utc_ms: i64) -> (i64, usize) {
         let local_ms = self.local_ms(utc_ms);
-        (
-            local_ms.div_euclid(DAY_MS),
-            (local_ms.rem_euclid(DAY_MS) / HOUR_MS) as usize,
-        )
+        (local_ms.div_euclid(DAY_MS), (local_ms.rem_euclid(DAY_MS) / HOUR_MS) as usize)
     }
 
     /// UTC time of a local time of day. A time that the clock change skips or repeats comes out within an hour of it.
@@ -87,13 +82,7 @@ impl LocalClock {
 
 fn offset_of(zone: Tz, at_ms: i64) -> i64 {
     match Utc.timestamp_millis_opt(at_ms).single() {
-        Some(at) => {
-            i64::from(
-                zone.offset_from_utc_datetime(&at.naive_utc())
-                    .fix()
-                    .local_minus_utc(),
-            ) * SECOND_MS
-        }
+        Some(at) => i64::from(zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()) * SECOND_MS,
         None => 0,
     }
 }
@@ -104,15 +93,11 @@ pub(crate) fn weekday(day: i64) -> usize {
 }
 
 fn date_of(day: i64) -> NaiveDate {
-    i32::try_from(day + EPOCH_DAY)
-        .ok()
-        .and_then(NaiveDate::from_num_days_from_ce_opt)
-        .unwrap_or_default()
+    i32::try_from(day + EPOCH_DAY).ok().and_then(NaiveDate::from_num_days_from_ce_opt).unwrap_or_default()
 }
 
 fn day_of(year: i32, month: u32, day: u32) -> i64 {
-    NaiveDate::from_ymd_opt(year, month, day)
-        .map_or(0, |date| i64::from(date.num_days_from_ce()) - EPOCH_DAY)
+    NaiveDate::from_ymd_opt(year, month, day).map_or(0, |date| i64::from(date.num_days_from_ce()) - EPOCH_DAY)
 }
 
 /// `YYYY-MM-DD`.

@@ -79,10 +79,7 @@ impl Agenda {
 
     fn pop_before(&mut self, until_ms: i64) -> Option<(i64, Action)> {
         match self.heap.peek() {
-            Some(Reverse((at_ms, ..))) if *at_ms < until_ms => self
-                .heap
-                .pop()
-                .map(|Reverse((at_ms, _, action))| (at_ms, action)),
+            Some(Reverse((at_ms, ..))) if *at_ms < until_ms => self.heap.pop().map(|Reverse((at_ms, _, action))| (at_ms, action)),
             _ => None,
         }
     }
@@ -126,20 +123,9 @@ impl City {
         let weather = Weather::new(config.seed, config.latitude_deg < 0.0);
         let fill = FillModel::new(config.seed, clock, weather);
         let trucks = Truck::fleet(&config, &layout);
-        let rounds = Rounds::new(
-            &config,
-            &layout,
-            &trucks.iter().map(|truck| truck.depot).collect::<Vec<_>>(),
-        );
-        let next_visits = (0..layout.sites.len())
-            .map(|site| rounds.next_visit_ms(&fill.clock, site, start_ms))
-            .collect();
-        let container_indexes = layout
-            .containers
-            .iter()
-            .enumerate()
-            .map(|(index, container)| (container.id.clone(), index))
-            .collect();
+        let rounds = Rounds::new(&config, &layout, &trucks.iter().map(|truck| truck.depot).collect::<Vec<_>>());
+        let next_visits = (0..layout.sites.len()).map(|site| rounds.next_visit_ms(&fill.clock, site, start_ms)).collect();
+        let container_indexes = layout.containers.iter().enumerate().map(|(index, container)| (container.id.clone(), index)).collect();
         let mut city = City {
             office: Office::new(&config, &layout),
             world_rng: Rng::derive(config.seed, "world", 0),
@@ -180,10 +166,7 @@ impl City {
         let start_ms = self.config.start_ms;
         for (index, container) in self.layout.containers.iter().enumerate() {
             let mut rng = Rng::derive(self.config.seed, "contents", index as u64);
-            let visit_ms = self
-                .rounds
-                .last_visit_ms(&self.fill.clock, container.site, start_ms)
-                .unwrap_or(start_ms - 24 * HOUR_MS);
+            let visit_ms = self.rounds.last_visit_ms(&self.fill.clock, container.site, start_ms).unwrap_or(start_ms - 24 * HOUR_MS);
             let emptied_ms = (visit_ms + rng.int(-20, 20) * 60_000).min(start_ms - 60_000);
             let left = rng.between(0.0, 0.03);
             self.history.emptyings.push(Emptying {
@@ -194,13 +177,7 @@ impl City {
                 vehicle_id: None,
                 reported: false,
             });
-            self.contents.push(Contents {
-                emptied: vec![(emptied_ms, left)],
-                known_ms: emptied_ms,
-                poured: left,
-                fire: None,
-                open_ticket: None,
-            });
+            self.contents.push(Contents { emptied: vec![(emptied_ms, left)], known_ms: emptied_ms, poured: left, fire: None, open_ticket: None });
         }
     }
 
@@ -215,11 +192,7 @@ impl City {
         let mut due = Vec::with_capacity(self.outbox.len());
         let mut later = Vec::new();
         for event in self.outbox.drain(..) {
-            if event.received_at_ms < until_ms {
-                due.push(event)
-            } else {
-                later.push(event)
-            }
+            if event.received_at_ms < until_ms { due.push(event) } else { later.push(event) }
         }
         self.outbox = later;
         // Stable: what arrives in the same millisecond stays in the order of sending, however the caller steps.
@@ -265,27 +238,10 @@ impl City {
     }
 
     /// Sends a record; `received_ms` is not before now.
-    pub(crate) fn emit(
-        &mut self,
-        draft: Draft,
-        source: &'static str,
-        observed_ms: i64,
-        sent_ms: i64,
-        received_ms: i64,
-    ) -> String {
-        debug_assert!(
-            received_ms >= self.now_ms,
-            "{} would arrive before it was sent",
-            draft.topic
-        );
+    pub(crate) fn emit(&mut self, draft: Draft, source: &'static str, observed_ms: i64, sent_ms: i64, received_ms: i64) -> String {
+        debug_assert!(received_ms >= self.now_ms, "{} would arrive before it was sent", draft.topic);
         let id = self.next_id("ev");
-        let stamp = Stamp {
-            id: id.clone(),
-            source,
-            observed_ms,
-            sent_ms,
-            received_ms,
-        };
+        let stamp = Stamp { id: id.clone(), source, observed_ms, sent_ms, received_ms };
         self.outbox.push(draft.finish(&self.config.tenant, stamp));
         id
     }
@@ -294,13 +250,7 @@ impl City {
     pub(crate) fn emit_now(&mut self, draft: Draft, source: &'static str) -> String {
         let now_ms = self.now_ms;
         let spread_ms = (self.ids_given % 7) as i64 * 40;
-        self.emit(
-            draft,
-            source,
-            now_ms,
-            now_ms + 120,
-            now_ms + 250 + spread_ms,
-        )
+        self.emit(draft, source, now_ms, now_ms + 120, now_ms + 250 + spread_ms)
     }
 
     /// A new id, unique in the city.
@@ -317,11 +267,7 @@ impl City {
     pub(crate) fn level_now(&mut self, container: usize, at_ms: i64) -> f64 {
         let contents = &mut self.contents[container];
         if at_ms > contents.known_ms {
-            contents.poured += self.fill.poured(
-                &self.layout.containers[container].fill,
-                contents.known_ms,
-                at_ms,
-            );
+            contents.poured += self.fill.poured(&self.layout.containers[container].fill, contents.known_ms, at_ms);
             contents.known_ms = at_ms;
         }
         physical_level(contents.poured)

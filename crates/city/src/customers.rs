@@ -5,9 +5,7 @@
 use crate::calendar::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::city::{Action, City};
 use crate::config::CityConfig;
-use crate::events_office::{
-    Contact, TicketState, consent_event, csat_event, customer_event, service_ticket,
-};
+use crate::events_office::{Contact, TicketState, consent_event, csat_event, customer_event, service_ticket};
 use crate::layout::{District, Layout};
 use crate::rng::Rng;
 
@@ -90,16 +88,7 @@ impl Office {
                 District::Park => "public",
             };
             customer_by_site[site] = Some(index);
-            let trade = [
-                "Bakery",
-                "Hotel",
-                "Workshop",
-                "Clinic",
-                "Studio",
-                "Residents",
-                "Kitchen",
-                "Books",
-            ][rng.index(8)];
+            let trade = ["Bakery", "Hotel", "Workshop", "Clinic", "Studio", "Residents", "Kitchen", "Books"][rng.index(8)];
             customers.push(Customer {
                 id: format!("cust-{:04}", index + 1),
                 name: format!("{trade} {}", layout.sites[site].name),
@@ -118,13 +107,7 @@ impl Office {
                 invoices: 0,
             });
         }
-        Office {
-            customers,
-            tickets: Vec::new(),
-            invoices: Vec::new(),
-            rng,
-            customer_by_site,
-        }
+        Office { customers, tickets: Vec::new(), invoices: Vec::new(), rng, customer_by_site }
     }
 
     pub(crate) fn customer_of_site(&self, site: usize) -> Option<usize> {
@@ -138,11 +121,7 @@ impl City {
         let hours = for_ms as f64 / HOUR_MS as f64;
         let likely = 1.0 - (-COMPLAINTS_PER_OVERFLOW_H * hours).exp();
         if self.contents[container].open_ticket.is_none() && self.office.rng.chance(likely) {
-            self.open_ticket(
-                container,
-                "extra_collection",
-                "The container is overflowing and bags lie beside it.",
-            );
+            self.open_ticket(container, "extra_collection", "The container is overflowing and bags lie beside it.");
         }
     }
 
@@ -152,14 +131,8 @@ impl City {
         if let Some(customer) = self.office.customer_of_site(site) {
             self.office.customers[customer].grievances += 1;
         }
-        if self.contents[container].open_ticket.is_none()
-            && self.office.rng.chance(COMPLAINT_SHARE_UNSERVED)
-        {
-            self.open_ticket(
-                container,
-                "missed_collection",
-                "The container was not emptied on its day.",
-            );
+        if self.contents[container].open_ticket.is_none() && self.office.rng.chance(COMPLAINT_SHARE_UNSERVED) {
+            self.open_ticket(container, "missed_collection", "The container was not emptied on its day.");
         }
     }
 
@@ -173,10 +146,7 @@ impl City {
     fn open_ticket(&mut self, container: usize, category: &'static str, summary: &'static str) {
         let now_ms = self.now_ms;
         let site = self.layout.containers[container].site;
-        let known = self
-            .office
-            .customer_of_site(site)
-            .filter(|customer| self.office.customers[*customer].active);
+        let known = self.office.customer_of_site(site).filter(|customer| self.office.customers[*customer].active);
         let id = self.next_id("ticket");
         if let Some(customer) = known {
             self.office.customers[customer].grievances += 1;
@@ -195,30 +165,19 @@ impl City {
             self.emit_now(draft, "crm");
         }
         let ticket = self.office.tickets.len();
-        self.office.tickets.push(Ticket {
-            id,
-            customer: known,
-            container,
-            category,
-            summary,
-            opened_ms: now_ms,
-            closed: false,
-        });
+        self.office.tickets.push(Ticket { id, customer: known, container, category, summary, opened_ms: now_ms, closed: false });
         self.contents[container].open_ticket = Some(ticket);
         self.tell_ticket(ticket, "opened");
         let moves_ms = self.office.rng.int(20 * MINUTE_MS, 4 * HOUR_MS);
-        self.agenda
-            .push(now_ms + moves_ms, Action::TicketMoves(ticket));
-        self.agenda
-            .push(now_ms + 3 * DAY_MS, Action::TicketEnds(ticket));
+        self.agenda.push(now_ms + moves_ms, Action::TicketMoves(ticket));
+        self.agenda.push(now_ms + 3 * DAY_MS, Action::TicketEnds(ticket));
     }
 
     /// The container of a ticket was emptied: the office hears of it within the hour.
     pub(crate) fn emptied_after_ticket(&mut self, container: usize) {
         if let Some(ticket) = self.contents[container].open_ticket {
             let heard_ms = self.office.rng.int(5 * MINUTE_MS, HOUR_MS);
-            self.agenda
-                .push(self.now_ms + heard_ms, Action::TicketEnds(ticket));
+            self.agenda.push(self.now_ms + heard_ms, Action::TicketEnds(ticket));
         }
     }
 
@@ -235,21 +194,11 @@ impl City {
         let container = self.office.tickets[ticket].container;
         self.contents[container].open_ticket = None;
         self.tell_ticket(ticket, "done");
-        let asked = self.office.tickets[ticket]
-            .customer
-            .filter(|_| self.office.rng.chance(0.3));
+        let asked = self.office.tickets[ticket].customer.filter(|_| self.office.rng.chance(0.3));
         if let Some(customer) = asked {
             let quick = self.now_ms - self.office.tickets[ticket].opened_ms < DAY_MS;
-            let score = if quick {
-                self.office.rng.int(3, 6)
-            } else {
-                self.office.rng.int(1, 5)
-            };
-            let draft = csat_event(
-                &self.office.customers[customer].id,
-                &self.office.tickets[ticket].id,
-                score,
-            );
+            let score = if quick { self.office.rng.int(3, 6) } else { self.office.rng.int(1, 5) };
+            let draft = csat_event(&self.office.customers[customer].id, &self.office.tickets[ticket].id, score);
             self.emit_now(draft, "crm");
         }
     }
@@ -260,16 +209,10 @@ impl City {
         let site = &self.layout.sites[container.site];
         let draft = service_ticket(&TicketState {
             ticket_id: &ticket.id,
-            customer_id: ticket
-                .customer
-                .map(|customer| self.office.customers[customer].id.as_str()),
+            customer_id: ticket.customer.map(|customer| self.office.customers[customer].id.as_str()),
             state,
             category: ticket.category,
-            priority: if ticket.category == "other" {
-                "urgent"
-            } else {
-                "normal"
-            },
+            priority: if ticket.category == "other" { "urgent" } else { "normal" },
             site_id: &site.id,
             container_id: &container.id,
             waste_stream: container.stream.code(),

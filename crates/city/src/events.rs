@@ -37,11 +37,7 @@ impl Draft {
     pub(crate) fn new(topic: &'static str, key_field: &'static str, key: &str) -> Draft {
         let mut fields = Map::new();
         fields.insert(key_field.to_owned(), Value::from(key));
-        Draft {
-            topic,
-            key: key.to_owned(),
-            fields,
-        }
+        Draft { topic, key: key.to_owned(), fields }
     }
 
     pub(crate) fn set(mut self, name: &'static str, value: impl Into<Value>) -> Draft {
@@ -51,8 +47,7 @@ impl Draft {
 
     /// WGS 84 position.
     pub(crate) fn at(self, (latitude_deg, longitude_deg): (f64, f64)) -> Draft {
-        self.set("latitude_deg", latitude_deg)
-            .set("longitude_deg", longitude_deg)
+        self.set("latitude_deg", latitude_deg).set("longitude_deg", longitude_deg)
     }
 
     pub(crate) fn finish(mut self, tenant: &str, stamp: Stamp) -> Event {
@@ -68,12 +63,7 @@ impl Draft {
         for (name, value) in base {
             self.fields.insert(name.to_owned(), value);
         }
-        Event {
-            topic: self.topic,
-            key: self.key,
-            received_at_ms: stamp.received_ms,
-            value: Value::Object(self.fields),
-        }
+        Event { topic: self.topic, key: self.key, received_at_ms: stamp.received_ms, value: Value::Object(self.fields) }
     }
 }
 
@@ -145,18 +135,10 @@ pub(crate) fn collection_event(what: &Collection<'_>) -> Draft {
 }
 
 pub(crate) fn container_event(container_id: &str, site_id: &str, event: &'static str) -> Draft {
-    Draft::new("container.event", "container_id", container_id)
-        .set("event", event)
-        .set("site_id", site_id)
+    Draft::new("container.event", "container_id", container_id).set("event", event).set("site_id", site_id)
 }
 
-pub(crate) fn contamination_event(
-    container_id: &str,
-    site_id: &str,
-    expected: Stream,
-    found: &'static str,
-    share: f64,
-) -> Draft {
+pub(crate) fn contamination_event(container_id: &str, site_id: &str, expected: Stream, found: &'static str, share: f64) -> Draft {
     Draft::new("contamination.event", "container_id", container_id)
         .set("site_id", site_id)
         .set("expected_waste_stream", expected.code())
@@ -187,13 +169,7 @@ pub(crate) fn weather_observed(zone_id: &str, sky: Sky, humidity: f64) -> Draft 
         .set("period_s", sky.period_s)
 }
 
-pub(crate) fn weather_forecast(
-    zone_id: &str,
-    issued_ms: i64,
-    valid_ms: i64,
-    sky: Sky,
-    rain_probability: f64,
-) -> Draft {
+pub(crate) fn weather_forecast(zone_id: &str, issued_ms: i64, valid_ms: i64, sky: Sky, rain_probability: f64) -> Draft {
     Draft::new("weather.forecast", "zone_id", zone_id)
         .set("issued_at", issued_ms)
         .set("valid_at", valid_ms)
@@ -213,14 +189,7 @@ pub(crate) fn facility_status(facility_id: &str, open: bool, until_ms: Option<i6
         .set("until_at", until_ms)
 }
 
-pub(crate) fn road_closure(
-    closure_id: &str,
-    segment_id: &str,
-    reason: &'static str,
-    from_ms: i64,
-    until_ms: i64,
-    at: (f64, f64),
-) -> Draft {
+pub(crate) fn road_closure(closure_id: &str, segment_id: &str, reason: &'static str, from_ms: i64, until_ms: i64, at: (f64, f64)) -> Draft {
     Draft::new("road.closure", "closure_id", closure_id)
         .set("segment_ids", vec![segment_id.to_owned()])
         .set("restriction", "closed")

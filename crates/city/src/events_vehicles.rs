@@ -75,17 +75,11 @@ pub(crate) fn vehicle_diagnostics(vehicle_id: &str, sample: &Diagnosis) -> Draft
         .set("oil_pressure_kpa", rounded(sample.oil_pressure_kpa, 0))
         .set("oil_degc", rounded(sample.oil_degc, 1))
         .set("battery_v", rounded(sample.battery_v, 2))
-        .set(
-            "hydraulic_pressure_kpa",
-            rounded(sample.hydraulic_pressure_kpa, 0),
-        )
+        .set("hydraulic_pressure_kpa", rounded(sample.hydraulic_pressure_kpa, 0))
         .set("lift_cycles", sample.lift_cycles)
         .set("compactor_cycles", sample.compactor_cycles)
         .set("brake_wear", rounded(sample.brake_wear, 4))
-        .set(
-            "tyre_pressure_min_kpa",
-            rounded(sample.tyre_pressure_min_kpa, 0),
-        )
+        .set("tyre_pressure_min_kpa", rounded(sample.tyre_pressure_min_kpa, 0))
         .set("adblue_level", rounded(sample.adblue_level, 3))
         .set("fault_codes", sample.fault_codes.clone())
 }
@@ -138,13 +132,7 @@ pub(crate) fn weighbridge_ticket(vehicle_id: &str, weighing: &Weighing<'_>) -> D
         .set("currency", weighing.currency)
 }
 
-pub(crate) fn fuel_event(
-    vehicle_id: &str,
-    volume_l: f64,
-    odometer_m: f64,
-    currency: &str,
-    depot_id: &str,
-) -> Draft {
+pub(crate) fn fuel_event(vehicle_id: &str, volume_l: f64, odometer_m: f64, currency: &str, depot_id: &str) -> Draft {
     Draft::new("fuel.event", "vehicle_id", vehicle_id)
         .set("energy", "diesel")
         .set("volume_l", rounded(volume_l, 1))

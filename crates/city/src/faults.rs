@@ -94,14 +94,8 @@ pub(crate) struct Episode {
 /// The kinds that befall devices, with their rates a device and day.
 fn device_hazards(rates: &FaultRates) -> [(FaultKind, f64); 9] {
     [
-        (
-            FaultKind::BufferedUpload,
-            rates.buffered_upload_per_device_day,
-        ),
-        (
-            FaultKind::NewestFirstUpload,
-            rates.newest_first_upload_per_device_day,
-        ),
+        (FaultKind::BufferedUpload, rates.buffered_upload_per_device_day),
+        (FaultKind::NewestFirstUpload, rates.newest_first_upload_per_device_day),
         (FaultKind::Stuck, rates.stuck_per_device_day),
         (FaultKind::Silent, rates.silent_per_device_day),
         (FaultKind::Jumping, rates.jumping_per_device_day),
@@ -115,16 +109,10 @@ fn device_hazards(rates: &FaultRates) -> [(FaultKind, f64); 9] {
 impl City {
     /// Draws when the device's next fault begins.
     pub(crate) fn plan_device_fault(&mut self, device: usize, after_ms: i64) {
-        let hazard_per_day: f64 = device_hazards(&self.config.faults)
-            .iter()
-            .map(|(_, rate)| rate)
-            .sum();
+        let hazard_per_day: f64 = device_hazards(&self.config.faults).iter().map(|(_, rate)| rate).sum();
         if hazard_per_day > 0.0 {
-            let wait_ms = self.devices[device]
-                .fault_rng
-                .exponential(DAY_MS as f64 / hazard_per_day) as i64;
-            self.agenda
-                .push(after_ms + wait_ms.max(1), Action::DeviceFault(device));
+            let wait_ms = self.devices[device].fault_rng.exponential(DAY_MS as f64 / hazard_per_day) as i64;
+            self.agenda.push(after_ms + wait_ms.max(1), Action::DeviceFault(device));
         }
     }
 
@@ -152,12 +140,7 @@ impl City {
             FaultKind::DeviceSwap => self.swap_device(device),
             FaultKind::Fire => self.set_on_fire(device, until_ms),
             _ => {
-                self.devices[device].episode = Some(Episode {
-                    kind,
-                    from_ms: now_ms,
-                    until_ms,
-                    clock_error_ms,
-                });
+                self.devices[device].episode = Some(Episode { kind, from_ms: now_ms, until_ms, clock_error_ms });
                 let id = self.devices[device].id.clone();
                 self.record_fault(kind, id, until_ms, None);
             }
@@ -166,20 +149,8 @@ impl City {
     }
 
     /// Notes a fault that begins now.
-    pub(crate) fn record_fault(
-        &mut self,
-        kind: FaultKind,
-        subject: String,
-        until_ms: i64,
-        event_id: Option<String>,
-    ) {
-        self.history.faults.push(Fault {
-            kind,
-            subject,
-            from_ms: self.now_ms,
-            until_ms,
-            event_id,
-        });
+    pub(crate) fn record_fault(&mut self, kind: FaultKind, subject: String, until_ms: i64, event_id: Option<String>) {
+        self.history.faults.push(Fault { kind, subject, from_ms: self.now_ms, until_ms, event_id });
     }
 
     fn set_on_fire(&mut self, device: usize, until_ms: i64) {
@@ -205,27 +176,15 @@ impl City {
             return;
         };
         let site = self.layout.containers[container].site;
-        let neighbour = self.layout.sites[site]
-            .containers
-            .iter()
-            .copied()
-            .find(|other| *other != container);
+        let neighbour = self.layout.sites[site].containers.iter().copied().find(|other| *other != container);
         let rates = self.config.faults.clone();
         let rng = &mut self.devices[device].fault_rng;
         let exchange = neighbour.filter(|_| rng.chance(0.4));
         let unregistered = exchange.is_some() && rng.chance(rates.unregistered_swap_share);
         let late = !unregistered && rng.chance(rates.late_reference_share);
-        let delay_ms = if late {
-            rng.int(HOUR_MS, 10 * HOUR_MS)
-        } else {
-            rng.int(1_000, 60_000)
-        };
+        let delay_ms = if late { rng.int(HOUR_MS, 10 * HOUR_MS) } else { rng.int(1_000, 60_000) };
         let id = self.devices[device].id.clone();
-        let kind = if unregistered {
-            FaultKind::UnregisteredSwap
-        } else {
-            FaultKind::DeviceSwap
-        };
+        let kind = if unregistered { FaultKind::UnregisteredSwap } else { FaultKind::DeviceSwap };
         self.record_fault(kind, id.clone(), self.now_ms, None);
         if late {
             self.record_fault(FaultKind::LateReference, id, self.now_ms + delay_ms, None);
@@ -264,37 +223,19 @@ impl City {
     fn tell_mounting(&mut self, device: usize, delay_ms: i64) {
         let now_ms = self.now_ms;
         let known = &self.devices[device];
-        let container_id = known
-            .container()
-            .map(|container| self.layout.containers[container].id.clone());
+        let container_id = known.container().map(|container| self.layout.containers[container].id.clone());
         let draft = device_reference(known, container_id.as_deref(), now_ms);
-        self.emit(
-            draft,
-            "asset-register",
-            now_ms,
-            now_ms + delay_ms,
-            now_ms + delay_ms + 200,
-        );
+        self.emit(draft, "asset-register", now_ms, now_ms + delay_ms, now_ms + delay_ms + 200);
     }
 
     fn tell_replacement(&mut self, old: usize, fresh: usize, container: usize, delay_ms: i64) {
         let now_ms = self.now_ms;
         let container_id = self.layout.containers[container].id.clone();
-        let site_id = self.layout.sites[self.layout.containers[container].site]
-            .id
-            .clone();
+        let site_id = self.layout.sites[self.layout.containers[container].site].id.clone();
         let (old_id, fresh_id) = (self.devices[old].id.clone(), self.devices[fresh].id.clone());
         for (event, device_id) in [("sensor_unmounted", &old_id), ("sensor_mounted", &fresh_id)] {
-            let draft = container_event(&container_id, &site_id, event)
-                .set("device_id", device_id.as_str())
-                .set("reason", "defect");
-            self.emit(
-                draft,
-                "asset-register",
-                now_ms,
-                now_ms + delay_ms,
-                now_ms + delay_ms + 250,
-            );
+            let draft = container_event(&container_id, &site_id, event).set("device_id", device_id.as_str()).set("reason", "defect");
+            self.emit(draft, "asset-register", now_ms, now_ms + delay_ms, now_ms + delay_ms + 250);
         }
         let workorder_id = self.next_id("wo");
         let draft = workorder_event(&WorkOrder {
@@ -310,12 +251,6 @@ impl City {
             downtime_s: None,
             odometer_m: None,
         });
-        self.emit(
-            draft,
-            "asset-register",
-            now_ms,
-            now_ms + delay_ms,
-            now_ms + delay_ms + 300,
-        );
+        self.emit(draft, "asset-register", now_ms, now_ms + delay_ms, now_ms + delay_ms + 300);
     }
 }

@@ -45,59 +45,28 @@ const HEAP: f64 = 0.2;
 
 /// The level seen when `poured` (share of the capacity) was thrown in: heaps up to 1.15, the rest lies beside the container.
 pub(crate) fn physical_level(poured: f64) -> f64 {
-    if poured <= BRIM {
-        poured
-    } else {
-        BRIM + HEAP * (1.0 - (-(poured - BRIM) / HEAP).exp())
-    }
+    if poured <= BRIM { poured } else { BRIM + HEAP * (1.0 - (-(poured - BRIM) / HEAP).exp()) }
 }
 
 impl FillModel {
     pub(crate) fn new(seed: u64, clock: LocalClock, weather: Weather) -> FillModel {
-        let profile = [
-            District::Residential,
-            District::Commercial,
-            District::Park,
-            District::Nightlife,
-        ]
-        .map(normalized)
-        .to_vec();
-        FillModel {
-            seed: hash2(seed, 0xF111),
-            clock,
-            weather,
-            profile,
-        }
+        let profile = [District::Residential, District::Commercial, District::Park, District::Nightlife].map(normalized).to_vec();
+        FillModel { seed: hash2(seed, 0xF111), clock, weather, profile }
     }
 
     /// Market or festival of a zone on a local day. Markets are weekly where there are any; festivals come about once in five weeks.
-    pub(crate) fn special_day(
-        &self,
-        zone: usize,
-        district: District,
-        day: i64,
-    ) -> Option<SpecialDay> {
+    pub(crate) fn special_day(&self, zone: usize, district: District, day: i64) -> Option<SpecialDay> {
         let trait_of_zone = hash2(self.seed ^ 0x3A, zone as u64);
         match district {
-            District::Commercial
-                if trait_of_zone.is_multiple_of(2)
-                    && weekday(day) == 2 + (trait_of_zone >> 8) as usize % 4 =>
-            {
-                Some(SpecialDay::Market)
-            }
-            District::Park | District::Nightlife
-                if weekday(day) >= 4 && hash2(trait_of_zone, day as u64).is_multiple_of(15) =>
-            {
-                Some(SpecialDay::Festival)
-            }
+            District::Commercial if trait_of_zone.is_multiple_of(2) && weekday(day) == 2 + (trait_of_zone >> 8) as usize % 4 => Some(SpecialDay::Market),
+            District::Park | District::Nightlife if weekday(day) >= 4 && hash2(trait_of_zone, day as u64).is_multiple_of(15) => Some(SpecialDay::Festival),
             _ => None,
         }
     }
 
     /// What the day does to a container, without its hours: mood of the zone and of the container, weather, holidays.
     fn day_factor(&self, spec: &FillSpec, day: i64) -> f64 {
-        let zone_mood =
-            (0.18 * rough_normal(hash2(self.seed ^ spec.zone as u64, day as u64))).exp();
+        let zone_mood = (0.18 * rough_normal(hash2(self.seed ^ spec.zone as u64, day as u64))).exp();
         let own_mood = (0.28 * rough_normal(hash2(spec.salt, day as u64))).exp();
         let weather = self.weather.day(day);
         let sky = match spec.district {
@@ -159,25 +128,14 @@ impl FillModel {
             }
             // Bags come in lumps: an hour brings from a third of the usual to several times it.
             let lumps = 0.35 - 0.65 * (1.0 - unit_of(hash2(spec.salt, hour_number as u64))).ln();
-            sum += spec.rate_per_h
-                * day_factor
-                * self.hour_factor(spec, day, hour)
-                * lumps
-                * ((end_ms - at_ms) as f64 / HOUR_MS as f64);
+            sum += spec.rate_per_h * day_factor * self.hour_factor(spec, day, hour) * lumps * ((end_ms - at_ms) as f64 / HOUR_MS as f64);
             at_ms = end_ms;
         }
         sum
     }
 
     /// Hours after `from_ms` at which `level` is reached if nobody empties the container; `None` beyond `horizon_h`.
-    pub(crate) fn hours_to(
-        &self,
-        spec: &FillSpec,
-        poured: f64,
-        from_ms: i64,
-        level: f64,
-        horizon_h: f64,
-    ) -> Option<f64> {
+    pub(crate) fn hours_to(&self, spec: &FillSpec, poured: f64, from_ms: i64, level: f64, horizon_h: f64) -> Option<f64> {
         let mut sum = poured;
         let mut at_ms = from_ms;
         let end_ms = from_ms + (horizon_h * HOUR_MS as f64) as i64;
@@ -192,16 +150,9 @@ impl FillModel {
                 let (mut low, mut high) = (0.0, 1.0);
                 for _ in 0..30 {
                     let middle = (low + high) / 2.0;
-                    if physical_level(sum + step * middle) >= level {
-                        high = middle
-                    } else {
-                        low = middle
-                    }
+                    if physical_level(sum + step * middle) >= level { high = middle } else { low = middle }
                 }
-                return Some(
-                    (at_ms - from_ms) as f64 / HOUR_MS as f64
-                        + high * (next_ms - at_ms) as f64 / HOUR_MS as f64,
-                );
+                return Some((at_ms - from_ms) as f64 / HOUR_MS as f64 + high * (next_ms - at_ms) as f64 / HOUR_MS as f64);
             }
             sum += step;
             at_ms = next_ms;
@@ -226,22 +177,10 @@ fn bells(night: f64, peaks: &[(f64, f64, f64)]) -> [f64; 24] {
 
 fn normalized(district: District) -> [[f64; 24]; 7] {
     let (hours, days) = match district {
-        District::Residential => (
-            bells(0.08, &[(8.0, 1.5, 0.9), (19.0, 2.8, 1.6)]),
-            [1.0, 0.9, 0.9, 0.95, 1.0, 1.25, 1.3],
-        ),
-        District::Commercial => (
-            bells(0.05, &[(12.5, 2.2, 1.6), (17.5, 1.5, 1.2)]),
-            [1.05, 1.05, 1.05, 1.1, 1.2, 1.0, 0.6],
-        ),
-        District::Park => (
-            bells(0.02, &[(13.0, 2.5, 1.2), (17.0, 2.0, 1.0)]),
-            [0.75, 0.75, 0.8, 0.8, 1.0, 1.5, 1.5],
-        ),
-        District::Nightlife => (
-            bells(0.06, &[(13.0, 1.5, 0.6), (23.0, 2.6, 2.2)]),
-            [0.65, 0.7, 0.8, 0.95, 1.45, 1.6, 0.85],
-        ),
+        District::Residential => (bells(0.08, &[(8.0, 1.5, 0.9), (19.0, 2.8, 1.6)]), [1.0, 0.9, 0.9, 0.95, 1.0, 1.25, 1.3]),
+        District::Commercial => (bells(0.05, &[(12.5, 2.2, 1.6), (17.5, 1.5, 1.2)]), [1.05, 1.05, 1.05, 1.1, 1.2, 1.0, 0.6]),
+        District::Park => (bells(0.02, &[(13.0, 2.5, 1.2), (17.0, 2.0, 1.0)]), [0.75, 0.75, 0.8, 0.8, 1.0, 1.5, 1.5]),
+        District::Nightlife => (bells(0.06, &[(13.0, 1.5, 0.6), (23.0, 2.6, 2.2)]), [0.65, 0.7, 0.8, 0.95, 1.45, 1.6, 0.85]),
     };
     let mut week = [[0.0; 24]; 7];
     for (day, row) in week.iter_mut().enumerate() {
@@ -262,21 +201,11 @@ mod tests {
     const START_MS: i64 = 1_772_409_600_000;
 
     fn model() -> FillModel {
-        FillModel::new(
-            1,
-            LocalClock::new(chrono_tz::Australia::Melbourne, START_MS),
-            Weather::new(1, true),
-        )
+        FillModel::new(1, LocalClock::new(chrono_tz::Australia::Melbourne, START_MS), Weather::new(1, true))
     }
 
     fn spec(district: District, salt: u64) -> FillSpec {
-        FillSpec {
-            rate_per_h: 1.0 / 72.0,
-            zone: 2,
-            district,
-            stream: Stream::General,
-            salt,
-        }
+        FillSpec { rate_per_h: 1.0 / 72.0, zone: 2, district, stream: Stream::General, salt }
     }
 
     #[test]
@@ -299,27 +228,10 @@ mod tests {
     #[test]
     fn the_mean_rate_holds_over_many_containers() {
         let model = model();
-        for district in [
-            District::Residential,
-            District::Commercial,
-            District::Nightlife,
-            District::Park,
-        ] {
-            let weeks: f64 = (0..200)
-                .map(|salt| {
-                    model.poured(
-                        &spec(district, salt * 7_919),
-                        START_MS,
-                        START_MS + 28 * DAY_MS,
-                    )
-                })
-                .sum();
+        for district in [District::Residential, District::Commercial, District::Nightlife, District::Park] {
+            let weeks: f64 = (0..200).map(|salt| model.poured(&spec(district, salt * 7_919), START_MS, START_MS + 28 * DAY_MS)).sum();
             let per_h = weeks / 200.0 / (28.0 * 24.0);
-            assert!(
-                (0.75..1.35).contains(&(per_h * 72.0)),
-                "{district:?}: {}",
-                per_h * 72.0
-            );
+            assert!((0.75..1.35).contains(&(per_h * 72.0)), "{district:?}: {}", per_h * 72.0);
         }
     }
 
@@ -327,12 +239,8 @@ mod tests {
     fn bars_fill_at_night_and_offices_at_noon() {
         let model = model();
         let at = |district, day: i64, hour: i64| {
-            let from_ms = model
-                .clock
-                .utc_ms(model.clock.day(START_MS) + day, hour * HOUR_MS);
-            (0..100)
-                .map(|salt| model.poured(&spec(district, salt), from_ms, from_ms + HOUR_MS))
-                .sum::<f64>()
+            let from_ms = model.clock.utc_ms(model.clock.day(START_MS) + day, hour * HOUR_MS);
+            (0..100).map(|salt| model.poured(&spec(district, salt), from_ms, from_ms + HOUR_MS)).sum::<f64>()
         };
         assert!(at(District::Nightlife, 4, 23) > 3.0 * at(District::Nightlife, 4, 6));
         assert!(at(District::Commercial, 1, 12) > 5.0 * at(District::Commercial, 1, 3));
@@ -355,9 +263,7 @@ mod tests {
     #[test]
     fn hours_to_full_agrees_with_the_level_then() {
         let (model, spec) = (model(), spec(District::Commercial, 9));
-        let hours = model
-            .hours_to(&spec, 0.2, START_MS, 1.0, 400.0)
-            .unwrap_or(-1.0);
+        let hours = model.hours_to(&spec, 0.2, START_MS, 1.0, 400.0).unwrap_or(-1.0);
         assert!(hours > 0.0);
         let then_ms = START_MS + (hours * HOUR_MS as f64) as i64;
         let level = physical_level(0.2 + model.poured(&spec, START_MS, then_ms));

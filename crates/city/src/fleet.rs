@@ -92,22 +92,14 @@ pub(crate) struct Leg {
 impl Leg {
     /// Position along the street grid (east first, then north), heading in degrees, share driven.
     pub(crate) fn at(&self, at_ms: i64) -> (Point, f64, f64) {
-        let share = ((at_ms - self.depart_ms) as f64
-            / (self.arrive_ms - self.depart_ms).max(1) as f64)
-            .clamp(0.0, 1.0);
+        let share = ((at_ms - self.depart_ms) as f64 / (self.arrive_ms - self.depart_ms).max(1) as f64).clamp(0.0, 1.0);
         let (east_m, north_m) = (self.to.x_m - self.from.x_m, self.to.y_m - self.from.y_m);
         let done_m = share * (east_m.abs() + north_m.abs());
         if done_m < east_m.abs() {
-            let at = Point {
-                x_m: self.from.x_m + done_m * east_m.signum(),
-                y_m: self.from.y_m,
-            };
+            let at = Point { x_m: self.from.x_m + done_m * east_m.signum(), y_m: self.from.y_m };
             (at, if east_m > 0.0 { 90.0 } else { 270.0 }, share)
         } else {
-            let at = Point {
-                x_m: self.to.x_m,
-                y_m: self.from.y_m + (done_m - east_m.abs()) * north_m.signum(),
-            };
+            let at = Point { x_m: self.to.x_m, y_m: self.from.y_m + (done_m - east_m.abs()) * north_m.signum() };
             (at, if north_m >= 0.0 { 0.0 } else { 180.0 }, share)
         }
     }
@@ -176,10 +168,7 @@ impl Truck {
 
 /// Pseudonymous driver of a truck on a day: two drivers share a truck through the week.
 pub(crate) fn driver_of(truck: usize, day: i64) -> String {
-    format!(
-        "driver-{:03}",
-        truck * 2 + usize::from(crate::calendar::weekday(day) >= 4) + 1
-    )
+    format!("driver-{:03}", truck * 2 + usize::from(crate::calendar::weekday(day) >= 4) + 1)
 }
 
 /// Id of a truck's shift on a local day.
@@ -193,37 +182,10 @@ mod tests {
 
     #[test]
     fn a_leg_follows_the_streets_east_first() {
-        let leg = Leg {
-            from: Point { x_m: 0.0, y_m: 0.0 },
-            to: Point {
-                x_m: -300.0,
-                y_m: 100.0,
-            },
-            depart_ms: 0,
-            arrive_ms: 40_000,
-            length_m: 400.0,
-        };
+        let leg = Leg { from: Point { x_m: 0.0, y_m: 0.0 }, to: Point { x_m: -300.0, y_m: 100.0 }, depart_ms: 0, arrive_ms: 40_000, length_m: 400.0 };
         assert_eq!(leg.at(0).0, Point { x_m: 0.0, y_m: 0.0 });
-        assert_eq!(
-            (leg.at(20_000).0, leg.at(20_000).1),
-            (
-                Point {
-                    x_m: -200.0,
-                    y_m: 0.0
-                },
-                270.0
-            )
-        );
-        assert_eq!(
-            (leg.at(35_000).0, leg.at(35_000).1),
-            (
-                Point {
-                    x_m: -300.0,
-                    y_m: 50.0
-                },
-                0.0
-            )
-        );
+        assert_eq!((leg.at(20_000).0, leg.at(20_000).1), (Point { x_m: -200.0, y_m: 0.0 }, 270.0));
+        assert_eq!((leg.at(35_000).0, leg.at(35_000).1), (Point { x_m: -300.0, y_m: 50.0 }, 0.0));
         assert_eq!(leg.at(99_000).0, leg.to);
     }
 }

@@ -33,12 +33,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    pub(crate) const ALL: [Stream; 4] = [
-        Stream::General,
-        Stream::Paper,
-        Stream::Glass,
-        Stream::Organic,
-    ];
+    pub(crate) const ALL: [Stream; 4] = [Stream::General, Stream::Paper, Stream::Glass, Stream::Organic];
 
     /// Code as in `ref.waste-stream`.
     pub fn code(self) -> &'static str {
@@ -158,21 +153,14 @@ const PLACES: [&str; 16] = [
     "Lagoon",
     "Tramway",
 ];
-const STREETS: [&str; 8] = [
-    "Street", "Lane", "Road", "Square", "Parade", "Terrace", "Avenue", "Close",
-];
+const STREETS: [&str; 8] = ["Street", "Lane", "Road", "Square", "Parade", "Terrace", "Avenue", "Close"];
 
 impl Layout {
     pub(crate) fn new(config: &CityConfig) -> Layout {
         let mut rng = Rng::derive(config.seed, "layout", 0);
         let zones = make_zones(config, &mut rng);
         let (sites, containers) = make_sites(config, &zones, &mut rng);
-        let ring = |name: &str,
-                    prefix: &str,
-                    count: usize,
-                    distance: f64,
-                    rng: &mut Rng|
-         -> Vec<Facility> {
+        let ring = |name: &str, prefix: &str, count: usize, distance: f64, rng: &mut Rng| -> Vec<Facility> {
             let turn = rng.unit();
             (0..count)
                 .map(|index| {
@@ -181,53 +169,27 @@ impl Layout {
                     Facility {
                         id: format!("{prefix}-{}", index + 1),
                         name: format!("{name} {}", PLACES[(index * 5 + 3) % PLACES.len()]),
-                        at: Point {
-                            x_m: radius_m * angle.cos(),
-                            y_m: radius_m * angle.sin(),
-                        },
+                        at: Point { x_m: radius_m * angle.cos(), y_m: radius_m * angle.sin() },
                     }
                 })
                 .collect()
         };
         let depots = ring("Depot", "depot", config.depots, 0.55, &mut rng);
-        let disposals = ring(
-            "Transfer station",
-            "disposal",
-            config.disposal_sites,
-            0.95,
-            &mut rng,
-        );
-        Layout {
-            zones,
-            sites,
-            containers,
-            depots,
-            disposals,
-            latitude_deg: config.latitude_deg,
-            longitude_deg: config.longitude_deg,
-        }
+        let disposals = ring("Transfer station", "disposal", config.disposal_sites, 0.95, &mut rng);
+        Layout { zones, sites, containers, depots, disposals, latitude_deg: config.latitude_deg, longitude_deg: config.longitude_deg }
     }
 
     /// WGS 84 (latitude, longitude) of a point, degrees, to about 10 cm.
     pub(crate) fn degrees(&self, at: Point) -> (f64, f64) {
         let latitude = self.latitude_deg + at.y_m / METRES_PER_DEGREE;
-        let longitude = self.longitude_deg
-            + at.x_m / (METRES_PER_DEGREE * self.latitude_deg.to_radians().cos());
-        (
-            (latitude * 1e6).round() / 1e6,
-            (longitude * 1e6).round() / 1e6,
-        )
+        let longitude = self.longitude_deg + at.x_m / (METRES_PER_DEGREE * self.latitude_deg.to_radians().cos());
+        ((latitude * 1e6).round() / 1e6, (longitude * 1e6).round() / 1e6)
     }
 
     /// The stream that most of a site's volume takes: what its schedule speaks of.
     pub(crate) fn main_stream(&self, site: usize) -> Stream {
         let volume = |stream: Stream| -> f64 {
-            self.sites[site]
-                .containers
-                .iter()
-                .filter(|c| self.containers[**c].stream == stream)
-                .map(|c| self.containers[*c].capacity_l)
-                .sum()
+            self.sites[site].containers.iter().filter(|c| self.containers[**c].stream == stream).map(|c| self.containers[*c].capacity_l).sum()
         };
         let mut best = Stream::General;
         for stream in Stream::ALL {
@@ -256,17 +218,10 @@ fn make_zones(config: &CityConfig, rng: &mut Rng) -> Vec<Zone> {
             } else {
                 District::Residential
             };
-            let centre = Point {
-                x_m: radius_m * angle.cos() + rng.between(-300.0, 300.0),
-                y_m: radius_m * angle.sin() + rng.between(-300.0, 300.0),
-            };
+            let centre = Point { x_m: radius_m * angle.cos() + rng.between(-300.0, 300.0), y_m: radius_m * angle.sin() + rng.between(-300.0, 300.0) };
             Zone {
                 id: format!("zone-{:02}", index + 1),
-                name: format!(
-                    "{} {}",
-                    PLACES[index % PLACES.len()],
-                    ["Hill", "Side", "Field"][index / PLACES.len() % 3]
-                ),
+                name: format!("{} {}", PLACES[index % PLACES.len()], ["Hill", "Side", "Field"][index / PLACES.len() % 3]),
                 district,
                 centre,
                 radius_m: config.radius_m / (count as f64).sqrt() * rng.between(0.45, 0.6),
@@ -277,35 +232,17 @@ fn make_zones(config: &CityConfig, rng: &mut Rng) -> Vec<Zone> {
 
 fn make_sites(config: &CityConfig, zones: &[Zone], rng: &mut Rng) -> (Vec<Site>, Vec<Container>) {
     // Dense in the middle: zones near the centre get more sites.
-    let weights: Vec<f64> = zones
-        .iter()
-        .map(|zone| {
-            1.0 + 1.5 * (1.0 - zone.centre.air_m(Point { x_m: 0.0, y_m: 0.0 }) / config.radius_m)
-        })
-        .collect();
+    let weights: Vec<f64> = zones.iter().map(|zone| 1.0 + 1.5 * (1.0 - zone.centre.air_m(Point { x_m: 0.0, y_m: 0.0 }) / config.radius_m)).collect();
     let (mut sites, mut containers) = (Vec::new(), Vec::new());
     while containers.len() < config.bins {
         let zone_index = rng.weighted(&weights);
         let zone = &zones[zone_index];
         let site = sites.len();
         let at = loop {
-            let at = Point {
-                x_m: zone.centre.x_m + zone.radius_m * rng.normal(),
-                y_m: zone.centre.y_m + zone.radius_m * rng.normal(),
-            };
+            let at = Point { x_m: zone.centre.x_m + zone.radius_m * rng.normal(), y_m: zone.centre.y_m + zone.radius_m * rng.normal() };
             if at.x_m.hypot(at.y_m) <= config.radius_m {
                 // Streets run on a 60 m grid: sites stand on them.
-                break if rng.chance(0.5) {
-                    Point {
-                        x_m: (at.x_m / 60.0).round() * 60.0,
-                        ..at
-                    }
-                } else {
-                    Point {
-                        y_m: (at.y_m / 60.0).round() * 60.0,
-                        ..at
-                    }
-                };
+                break if rng.chance(0.5) { Point { x_m: (at.x_m / 60.0).round() * 60.0, ..at } } else { Point { y_m: (at.y_m / 60.0).round() * 60.0, ..at } };
             }
         };
         let wanted = 1 + rng.weighted(&[4.0, 3.0, 2.0, 1.0]);
@@ -314,32 +251,12 @@ fn make_sites(config: &CityConfig, zones: &[Zone], rng: &mut Rng) -> (Vec<Site>,
         let own: Vec<usize> = (0..here)
             .map(|position| {
                 let index = containers.len();
-                containers.push(make_container(
-                    config,
-                    index,
-                    site,
-                    position,
-                    zone_index,
-                    zone.district,
-                    site_pace,
-                    rng,
-                ));
+                containers.push(make_container(config, index, site, position, zone_index, zone.district, site_pace, rng));
                 index
             })
             .collect();
-        let name = format!(
-            "{} {} {}",
-            rng.int(1, 240),
-            PLACES[rng.index(PLACES.len())],
-            STREETS[rng.index(STREETS.len())]
-        );
-        sites.push(Site {
-            id: format!("site-{:05}", site + 1),
-            name,
-            zone: zone_index,
-            at,
-            containers: own,
-        });
+        let name = format!("{} {} {}", rng.int(1, 240), PLACES[rng.index(PLACES.len())], STREETS[rng.index(STREETS.len())]);
+        sites.push(Site { id: format!("site-{:05}", site + 1), name, zone: zone_index, at, containers: own });
     }
     (sites, containers)
 }
@@ -359,29 +276,13 @@ fn make_container(
     let stream = match (position, district) {
         (0, District::Nightlife) if rng.chance(0.3) => Stream::Glass,
         (0, _) => Stream::General,
-        (_, District::Nightlife) => [
-            Stream::Glass,
-            Stream::General,
-            Stream::Paper,
-            Stream::Organic,
-        ][rng.weighted(&[5.0, 3.0, 2.0, 1.0])],
-        (_, District::Park) => {
-            [Stream::General, Stream::Paper, Stream::Glass][rng.weighted(&[3.0, 2.0, 1.0])]
-        }
+        (_, District::Nightlife) => [Stream::Glass, Stream::General, Stream::Paper, Stream::Organic][rng.weighted(&[5.0, 3.0, 2.0, 1.0])],
+        (_, District::Park) => [Stream::General, Stream::Paper, Stream::Glass][rng.weighted(&[3.0, 2.0, 1.0])],
         (1, _) => Stream::Paper,
-        (_, _) => [
-            Stream::Glass,
-            Stream::Organic,
-            Stream::General,
-            Stream::Paper,
-        ][rng.weighted(&[3.0, 3.0, 2.0, 1.0])],
+        (_, _) => [Stream::Glass, Stream::Organic, Stream::General, Stream::Paper][rng.weighted(&[3.0, 3.0, 2.0, 1.0])],
     };
     let weights = KINDS.map(|kind| kind.3);
-    let (kind, capacity_l, height_m, _) = if district == District::Park {
-        KINDS[rng.index(3)]
-    } else {
-        KINDS[rng.weighted(&weights)]
-    };
+    let (kind, capacity_l, height_m, _) = if district == District::Park { KINDS[rng.index(3)] } else { KINDS[rng.weighted(&weights)] };
     let days = (config.median_fill_days * site_pace * rng.lognormal(1.0, 0.3)).clamp(0.5, 14.0);
     Container {
         id: format!("bin-{:05}", index + 1),
@@ -391,12 +292,6 @@ fn make_container(
         height_m,
         kind,
         rfid: format!("E200{:08X}", rng.word() as u32),
-        fill: FillSpec {
-            rate_per_h: 1.0 / (24.0 * days),
-            zone,
-            district,
-            stream,
-            salt: rng.word(),
-        },
+        fill: FillSpec { rate_per_h: 1.0 / (24.0 * days), zone, district, stream, salt: rng.word() },
     }
 }

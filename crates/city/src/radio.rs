@@ -2,10 +2,7 @@
 
 use crate::calendar::{DAY_MS, MINUTE_MS, SECOND_MS};
 use crate::city::{Action, City};
-use crate::events_vehicles::{
-    Diagnosis, Doing, ShiftChange, WorkOrder, shift_event, vehicle_diagnostics, vehicle_status,
-    workorder_event,
-};
+use crate::events_vehicles::{Diagnosis, Doing, ShiftChange, WorkOrder, shift_event, vehicle_diagnostics, vehicle_status, workorder_event};
 use crate::faults::FaultKind;
 use crate::fleet::{Phase, TANK_L};
 
@@ -25,37 +22,20 @@ impl City {
         truck.hydraulic_wear = (truck.hydraulic_wear + 1.2e-5).min(1.0);
         let rare = truck.rng.chance(0.002);
         if rare && truck.fault_codes.is_empty() {
-            truck
-                .fault_codes
-                .push(["SPN-3361-18", "SPN-168-4", "SPN-639-9"][truck.rng.index(3)]);
+            truck.fault_codes.push(["SPN-3361-18", "SPN-168-4", "SPN-639-9"][truck.rng.index(3)]);
         } else if truck.rng.chance(0.05) && !truck.duty.as_ref().is_some_and(|duty| duty.broken) {
             truck.fault_codes.clear();
         }
-        let sick = if truck.fault_codes.is_empty() {
-            0.0
-        } else {
-            1.0
-        };
+        let sick = if truck.fault_codes.is_empty() { 0.0 } else { 1.0 };
         let sample = Diagnosis {
             odometer_m: truck.odometer_m,
             engine_hours_h: truck.engine_h,
-            engine_speed_rpm: if driving {
-                truck.rng.between(1_050.0, 1_900.0)
-            } else {
-                truck.rng.between(620.0, 900.0)
-            },
-            coolant_degc: ambient_degc
-                + (84.0 - ambient_degc) * warm
-                + 6.0 * sick
-                + 1.5 * truck.rng.normal(),
+            engine_speed_rpm: if driving { truck.rng.between(1_050.0, 1_900.0) } else { truck.rng.between(620.0, 900.0) },
+            coolant_degc: ambient_degc + (84.0 - ambient_degc) * warm + 6.0 * sick + 1.5 * truck.rng.normal(),
             oil_pressure_kpa: 390.0 - 60.0 * sick - 25.0 * warm + 10.0 * truck.rng.normal(),
-            oil_degc: ambient_degc
-                + (92.0 - ambient_degc) * warm
-                + 5.0 * sick
-                + 2.0 * truck.rng.normal(),
+            oil_degc: ambient_degc + (92.0 - ambient_degc) * warm + 5.0 * sick + 2.0 * truck.rng.normal(),
             battery_v: 27.8 - 0.6 * sick + 0.15 * truck.rng.normal(),
-            hydraulic_pressure_kpa: 18_500.0 - 2_500.0 * truck.hydraulic_wear
-                + 250.0 * truck.rng.normal(),
+            hydraulic_pressure_kpa: 18_500.0 - 2_500.0 * truck.hydraulic_wear + 250.0 * truck.rng.normal(),
             lift_cycles: truck.lift_cycles,
             compactor_cycles: truck.lift_cycles * 3 / 4,
             brake_wear: truck.brake_wear,
@@ -65,19 +45,12 @@ impl City {
         };
         let draft = vehicle_diagnostics(&truck.id, &sample);
         self.emit_now(draft, "telematics");
-        self.agenda.push(
-            now_ms + 10 * MINUTE_MS,
-            Action::TruckDiagnose(index, duty_number),
-        );
+        self.agenda.push(now_ms + 10 * MINUTE_MS, Action::TruckDiagnose(index, duty_number));
     }
 
     pub(crate) fn tell_status(&mut self, index: usize, status: &'static str) {
         let truck = &self.trucks[index];
-        let next = truck
-            .duty
-            .as_ref()
-            .and_then(|duty| duty.stops.get(duty.next))
-            .map(|(site, _)| self.layout.sites[*site].id.as_str());
+        let next = truck.duty.as_ref().and_then(|duty| duty.stops.get(duty.next)).map(|(site, _)| self.layout.sites[*site].id.as_str());
         let doing = Doing {
             status,
             load_kg: truck.total_kg(),
@@ -111,40 +84,22 @@ impl City {
         self.emit_now(draft, "crew-app");
     }
 
-    pub(crate) fn tell_repair(
-        &mut self,
-        index: usize,
-        code: &'static str,
-        state: &'static str,
-        ended_at_ms: Option<i64>,
-    ) {
+    pub(crate) fn tell_repair(&mut self, index: usize, code: &'static str, state: &'static str, ended_at_ms: Option<i64>) {
         let now_ms = self.now_ms;
-        let failed_ms = self.history.faults.iter().rev().find(|fault| {
-            fault.kind == FaultKind::Breakdown && fault.subject == self.trucks[index].id
-        });
+        let failed_ms = self.history.faults.iter().rev().find(|fault| fault.kind == FaultKind::Breakdown && fault.subject == self.trucks[index].id);
         let failed_at_ms = failed_ms.map(|fault| fault.from_ms);
-        let workorder_id = format!(
-            "wo-{}-{}",
-            self.trucks[index].id,
-            failed_at_ms.unwrap_or(now_ms) / DAY_MS
-        );
+        let workorder_id = format!("wo-{}-{}", self.trucks[index].id, failed_at_ms.unwrap_or(now_ms) / DAY_MS);
         let order = WorkOrder {
             asset_id: &self.trucks[index].id,
             asset_type: "vehicle",
             workorder_id: &workorder_id,
             state,
             kind: "corrective",
-            component: if code == "SPN-1638-16" {
-                "hydraulics"
-            } else {
-                "engine"
-            },
+            component: if code == "SPN-1638-16" { "hydraulics" } else { "engine" },
             fault_code: Some(code),
             failed_at_ms,
             ended_at_ms,
-            downtime_s: ended_at_ms
-                .zip(failed_at_ms)
-                .map(|(to, from)| (to - from) as f64 / SECOND_MS as f64),
+            downtime_s: ended_at_ms.zip(failed_at_ms).map(|(to, from)| (to - from) as f64 / SECOND_MS as f64),
             odometer_m: Some(self.trucks[index].odometer_m),
         };
         let draft = workorder_event(&order);

@@ -22,11 +22,7 @@ pub(crate) const CALENDAR_DAYS: i64 = 60;
 const PLANNING_AREA: &str = "area-1";
 
 /// `ref.device`: where a device sits from a time on.
-pub(crate) fn device_reference(
-    device: &Device,
-    container_id: Option<&str>,
-    valid_from_ms: i64,
-) -> Draft {
+pub(crate) fn device_reference(device: &Device, container_id: Option<&str>, valid_from_ms: i64) -> Draft {
     Draft::new("ref.device", "device_id", &device.id)
         .set("container_id", container_id)
         .set("valid_from", valid_from_ms)
@@ -39,13 +35,7 @@ pub(crate) fn device_reference(
 }
 
 /// `ref.schedule`: when a site is visited next, known from a time on.
-pub(crate) fn schedule_reference(
-    site_id: &str,
-    stream: Stream,
-    next_ms: Option<i64>,
-    interval_h: f64,
-    valid_from_ms: i64,
-) -> Draft {
+pub(crate) fn schedule_reference(site_id: &str, stream: Stream, next_ms: Option<i64>, interval_h: f64, valid_from_ms: i64) -> Draft {
     Draft::new("ref.schedule", "site_id", site_id)
         .set("waste_stream", stream.code())
         .set("next_visit_at", next_ms)
@@ -54,12 +44,7 @@ pub(crate) fn schedule_reference(
 }
 
 /// `ref.customer`: who has a contract.
-pub(crate) fn customer_reference(
-    customer: &Customer,
-    zone_id: &str,
-    valid_from_ms: i64,
-    valid_to_ms: Option<i64>,
-) -> Draft {
+pub(crate) fn customer_reference(customer: &Customer, zone_id: &str, valid_from_ms: i64, valid_to_ms: Option<i64>) -> Draft {
     Draft::new("ref.customer", "customer_id", &customer.id)
         .set("name", customer.name.as_str())
         .set("email", format!("{}@example.org", customer.id))
@@ -88,8 +73,7 @@ impl Register<'_> {
             sent_ms: self.received_ms - 200,
             received_ms: self.received_ms,
         };
-        self.events
-            .push(draft.finish(&self.city.config.tenant, stamp));
+        self.events.push(draft.finish(&self.city.config.tenant, stamp));
     }
 }
 
@@ -99,12 +83,7 @@ impl City {
     pub fn references(&self) -> Vec<Event> {
         let start_ms = self.config.start_ms;
         let valid_from_ms = start_ms - self.config.history_days * DAY_MS;
-        let mut register = Register {
-            city: self,
-            events: Vec::new(),
-            received_ms: start_ms - 1_000,
-            valid_from_ms,
-        };
+        let mut register = Register { city: self, events: Vec::new(), received_ms: start_ms - 1_000, valid_from_ms };
         self.list_waste(&mut register);
         self.list_places(&mut register);
         self.list_bins(&mut register);
@@ -129,11 +108,7 @@ impl City {
                 Stream::Glass => ("Glass", "20 01 02"),
                 Stream::Organic => ("Organic waste", "20 01 08"),
             };
-            let others: Vec<&str> = Stream::ALL
-                .iter()
-                .filter(|other| **other != stream)
-                .map(|other| other.code())
-                .collect();
+            let others: Vec<&str> = Stream::ALL.iter().filter(|other| **other != stream).map(|other| other.code()).collect();
             register.add(
                 Draft::new("ref.waste-stream", "waste_stream", stream.code())
                     .set("name", name)
@@ -141,18 +116,11 @@ impl City {
                     .set("density_kg_per_l", stream.density_kg_per_l())
                     .set("recyclable", stream != Stream::General)
                     .set("incompatible_waste_streams", others)
-                    .set(
-                        "max_storage_h",
-                        (stream == Stream::Organic).then_some(168.0),
-                    )
+                    .set("max_storage_h", (stream == Stream::Organic).then_some(168.0))
                     .set("valid_from", from_ms),
             );
         }
-        for (segment, base_fee_minor) in [
-            ("business", 14_900),
-            ("association", 9_900),
-            ("public", 7_900),
-        ] {
+        for (segment, base_fee_minor) in [("business", 14_900), ("association", 9_900), ("public", 7_900)] {
             register.add(
                 Draft::new("ref.tariff", "tariff_id", &format!("tariff-{segment}"))
                     .set("name", format!("Collection, {segment}"))
@@ -202,12 +170,7 @@ impl City {
                     .set("valid_from", from_ms),
             );
         }
-        let facilities = self
-            .layout
-            .depots
-            .iter()
-            .map(|depot| (depot, false))
-            .chain(self.layout.disposals.iter().map(|site| (site, true)));
+        let facilities = self.layout.depots.iter().map(|depot| (depot, false)).chain(self.layout.disposals.iter().map(|site| (site, true)));
         for (facility, tips) in facilities {
             self.list_facility(register, facility, tips);
         }
@@ -222,25 +185,13 @@ impl City {
                     .set("planning_area_id", PLANNING_AREA)
                     .set("service_s", 60.0 + 80.0 * site.containers.len() as f64),
             );
-            let next_ms = self
-                .rounds
-                .next_visit_ms(&self.fill.clock, index, self.config.start_ms);
-            register.add(schedule_reference(
-                &site.id,
-                self.layout.main_stream(index),
-                next_ms,
-                self.rounds.interval_h(index),
-                from_ms,
-            ));
+            let next_ms = self.rounds.next_visit_ms(&self.fill.clock, index, self.config.start_ms);
+            register.add(schedule_reference(&site.id, self.layout.main_stream(index), next_ms, self.rounds.interval_h(index), from_ms));
         }
     }
 
     fn list_facility(&self, register: &mut Register<'_>, facility: &Facility, tips: bool) {
-        let streams: Vec<&str> = if tips {
-            Stream::ALL.iter().map(|stream| stream.code()).collect()
-        } else {
-            Vec::new()
-        };
+        let streams: Vec<&str> = if tips { Stream::ALL.iter().map(|stream| stream.code()).collect() } else { Vec::new() };
         register.add(
             Draft::new("ref.facility", "facility_id", &facility.id)
                 .set("name", facility.name.as_str())
@@ -257,10 +208,7 @@ impl City {
     fn list_bins(&self, register: &mut Register<'_>) {
         let from_ms = register.valid_from_ms;
         for (index, container) in self.layout.containers.iter().enumerate() {
-            let customer = self
-                .office
-                .customer_of_site(container.site)
-                .map(|customer| self.office.customers[customer].id.clone());
+            let customer = self.office.customer_of_site(container.site).map(|customer| self.office.customers[customer].id.clone());
             register.add(
                 Draft::new("ref.container", "container_id", &container.id)
                     .set("site_id", self.layout.sites[container.site].id.as_str())
@@ -275,11 +223,7 @@ impl City {
                     .set("customer_id", customer),
             );
             // Device number n was made for container number n; later ones replace.
-            register.add(device_reference(
-                &self.devices[index],
-                Some(&container.id),
-                from_ms,
-            ));
+            register.add(device_reference(&self.devices[index], Some(&container.id), from_ms));
         }
     }
 
@@ -316,20 +260,9 @@ impl City {
         let from_ms = register.valid_from_ms;
         for customer in &self.office.customers {
             let zone = self.layout.sites[customer.site].zone;
-            register.add(customer_reference(
-                customer,
-                &self.layout.zones[zone].id,
-                from_ms,
-                None,
-            ));
-            register.add(contract_event(
-                &self.contract_change(customer, "signed", None, None, None),
-            ));
-            register.add(consent_event(
-                &customer.id,
-                "model_training",
-                customer.consents,
-            ));
+            register.add(customer_reference(customer, &self.layout.zones[zone].id, from_ms, None));
+            register.add(contract_event(&self.contract_change(customer, "signed", None, None, None)));
+            register.add(consent_event(&customer.id, "model_training", customer.consents));
         }
     }
 
@@ -342,11 +275,7 @@ impl City {
         ends_at_ms: Option<i64>,
     ) -> ContractChange<'a> {
         let site = &self.layout.sites[customer.site];
-        let mut waste_streams: Vec<&str> = site
-            .containers
-            .iter()
-            .map(|container| self.layout.containers[*container].stream.code())
-            .collect();
+        let mut waste_streams: Vec<&str> = site.containers.iter().map(|container| self.layout.containers[*container].stream.code()).collect();
         waste_streams.sort_unstable();
         waste_streams.dedup();
         ContractChange {
@@ -400,24 +329,17 @@ impl City {
                 Some(SpecialDay::Festival) => Some(("event", "Festival", 12_000)),
                 None => None,
             };
-            let kinds = holiday
-                .then_some(("holiday", "Public holiday", 0))
-                .into_iter()
-                .chain(special);
+            let kinds = holiday.then_some(("holiday", "Public holiday", 0)).into_iter().chain(special);
             for (kind, name, visitors) in kinds {
                 let day = day_text(day);
                 drafts.push(
-                    Draft::new(
-                        "ref.calendar",
-                        "calendar_day_id",
-                        &format!("{}:{day}:{kind}", zone.id),
-                    )
-                    .set("zone_id", zone.id.as_str())
-                    .set("day", day)
-                    .set("kind", kind)
-                    .set("name", name)
-                    .set("expected_visitors", (visitors > 0).then_some(visitors))
-                    .set("valid_from", valid_from_ms),
+                    Draft::new("ref.calendar", "calendar_day_id", &format!("{}:{day}:{kind}", zone.id))
+                        .set("zone_id", zone.id.as_str())
+                        .set("day", day)
+                        .set("kind", kind)
+                        .set("name", name)
+                        .set("expected_visitors", (visitors > 0).then_some(visitors))
+                        .set("valid_from", valid_from_ms),
                 );
             }
         }

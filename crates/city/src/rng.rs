@@ -38,12 +38,8 @@ pub(crate) fn rough_normal(hash: u64) -> f64 {
 impl Rng {
     /// The stream number `index` of the family `label` under `seed`.
     pub(crate) fn derive(seed: u64, label: &str, index: u64) -> Rng {
-        let family = label.bytes().fold(seed, |hash, byte| {
-            mix(hash ^ u64::from(byte)).wrapping_add(GOLDEN)
-        });
-        Rng {
-            state: hash2(family, index),
-        }
+        let family = label.bytes().fold(seed, |hash, byte| mix(hash ^ u64::from(byte)).wrapping_add(GOLDEN));
+        Rng { state: hash2(family, index) }
     }
 
     pub(crate) fn word(&mut self) -> u64 {
@@ -63,20 +59,12 @@ impl Rng {
 
     /// Uniform in `[low, high)`; `low` if the range is empty.
     pub(crate) fn int(&mut self, low: i64, high: i64) -> i64 {
-        if high <= low {
-            low
-        } else {
-            low + (self.word() % (high - low) as u64) as i64
-        }
+        if high <= low { low } else { low + (self.word() % (high - low) as u64) as i64 }
     }
 
     /// Uniform index below `len`; 0 if `len` is 0.
     pub(crate) fn index(&mut self, len: usize) -> usize {
-        if len == 0 {
-            0
-        } else {
-            (self.word() % len as u64) as usize
-        }
+        if len == 0 { 0 } else { (self.word() % len as u64) as usize }
     }
 
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
@@ -148,9 +136,7 @@ mod tests {
         let normals: Vec<f64> = (0..count).map(|_| rng.normal()).collect();
         assert!(mean(&normals).abs() < 0.03);
         assert!((normals.iter().map(|x| x * x).sum::<f64>() / count as f64 - 1.0).abs() < 0.05);
-        let rough: Vec<f64> = (0..count)
-            .map(|i| rough_normal(hash2(9, i as u64)))
-            .collect();
+        let rough: Vec<f64> = (0..count).map(|i| rough_normal(hash2(9, i as u64))).collect();
         assert!(mean(&rough).abs() < 0.03);
         assert!((rough.iter().map(|x| x * x).sum::<f64>() / count as f64 - 1.0).abs() < 0.05);
         let waits: Vec<f64> = (0..count).map(|_| rng.exponential(5.0)).collect();
@@ -162,9 +148,7 @@ mod tests {
     #[test]
     fn weights_decide() {
         let mut rng = Rng::derive(3, "weights", 0);
-        let hits = (0..10_000)
-            .filter(|_| rng.weighted(&[1.0, 3.0]) == 1)
-            .count();
+        let hits = (0..10_000).filter(|_| rng.weighted(&[1.0, 3.0]) == 1).count();
         assert!((7_200..7_800).contains(&hits), "{hits}");
         assert_eq!(rng.weighted(&[0.0, 0.0]), 1);
     }

@@ -9,8 +9,7 @@ use crate::layout::{District, Layout, Point};
 use crate::rng::Rng;
 
 /// A shift by its start, ms after local midnight.
-pub(crate) const SHIFT_STARTS_MS: [i64; 3] =
-    [5 * HOUR_MS, 10 * HOUR_MS + 30 * MINUTE_MS, 16 * HOUR_MS];
+pub(crate) const SHIFT_STARTS_MS: [i64; 3] = [5 * HOUR_MS, 10 * HOUR_MS + 30 * MINUTE_MS, 16 * HOUR_MS];
 /// Planned length of a shift.
 pub(crate) const SHIFT_LENGTH_MS: i64 = 8 * HOUR_MS;
 /// Mean speed between stops that plans count with, m/s.
@@ -61,44 +60,24 @@ impl Rounds {
     pub(crate) fn new(config: &CityConfig, layout: &Layout, truck_depots: &[usize]) -> Rounds {
         let mut rng = Rng::derive(config.seed, "rounds", 0);
         let one_shift = truck_depots.len() < SHIFT_STARTS_MS.len();
-        let mut sites: Vec<SiteRhythm> = (0..layout.sites.len())
-            .map(|site| rhythm(layout, site, one_shift, &mut rng))
-            .collect();
+        let mut sites: Vec<SiteRhythm> = (0..layout.sites.len()).map(|site| rhythm(layout, site, one_shift, &mut rng)).collect();
         let truck_shift = share_trucks(&sites, truck_depots.len(), one_shift);
         let mut stops = vec![vec![Vec::new(); truck_depots.len()]; 7];
         for (day, stops_of_day) in stops.iter_mut().enumerate() {
             for shift in 0..SHIFT_STARTS_MS.len() {
-                let due: Vec<usize> = (0..sites.len())
-                    .filter(|site| {
-                        sites[*site]
-                            .visits
-                            .iter()
-                            .any(|v| v.0 == day && v.1 == shift)
-                    })
-                    .collect();
-                let trucks: Vec<usize> = (0..truck_depots.len())
-                    .filter(|truck| truck_shift[*truck] == shift)
-                    .collect();
+                let due: Vec<usize> = (0..sites.len()).filter(|site| sites[*site].visits.iter().any(|v| v.0 == day && v.1 == shift)).collect();
+                let trucks: Vec<usize> = (0..truck_depots.len()).filter(|truck| truck_shift[*truck] == shift).collect();
                 for (truck, own) in split_by_angle(layout, due, trucks, truck_depots) {
-                    stops_of_day[truck] =
-                        order_stops(layout, layout.depots[truck_depots[truck]].at, own);
+                    stops_of_day[truck] = order_stops(layout, layout.depots[truck_depots[truck]].at, own);
                     for stop in &stops_of_day[truck] {
-                        for visit in sites[stop.site]
-                            .visits
-                            .iter_mut()
-                            .filter(|v| v.0 == day && v.1 == shift)
-                        {
+                        for visit in sites[stop.site].visits.iter_mut().filter(|v| v.0 == day && v.1 == shift) {
                             visit.2 = stop.offset_ms;
                         }
                     }
                 }
             }
         }
-        Rounds {
-            sites,
-            truck_shift,
-            stops,
-        }
+        Rounds { sites, truck_shift, stops }
     }
 
     /// Mean hours between the visits of a site.
@@ -113,52 +92,24 @@ impl Rounds {
 
     /// Stops of a truck on a local day.
     pub(crate) fn stops_on(&self, clock: &LocalClock, truck: usize, day: i64) -> Vec<PlannedStop> {
-        self.stops[weekday(day)][truck]
-            .iter()
-            .filter(|stop| self.served_on(clock, stop.site, day))
-            .copied()
-            .collect()
+        self.stops[weekday(day)][truck].iter().filter(|stop| self.served_on(clock, stop.site, day)).copied().collect()
     }
 
     /// First planned visit of a site after `after_ms`, UTC ms.
-    pub(crate) fn next_visit_ms(
-        &self,
-        clock: &LocalClock,
-        site: usize,
-        after_ms: i64,
-    ) -> Option<i64> {
+    pub(crate) fn next_visit_ms(&self, clock: &LocalClock, site: usize, after_ms: i64) -> Option<i64> {
         let first = clock.day(after_ms);
-        (first..first + 22)
-            .flat_map(|day| self.visits_on(clock, site, day))
-            .find(|at_ms| *at_ms > after_ms)
+        (first..first + 22).flat_map(|day| self.visits_on(clock, site, day)).find(|at_ms| *at_ms > after_ms)
     }
 
     /// Last planned visit of a site before `before_ms`, UTC ms.
-    pub(crate) fn last_visit_ms(
-        &self,
-        clock: &LocalClock,
-        site: usize,
-        before_ms: i64,
-    ) -> Option<i64> {
+    pub(crate) fn last_visit_ms(&self, clock: &LocalClock, site: usize, before_ms: i64) -> Option<i64> {
         let last = clock.day(before_ms);
-        (last - 21..=last).rev().find_map(|day| {
-            self.visits_on(clock, site, day)
-                .filter(|at_ms| *at_ms < before_ms)
-                .last()
-        })
+        (last - 21..=last).rev().find_map(|day| self.visits_on(clock, site, day).filter(|at_ms| *at_ms < before_ms).last())
     }
 
-    fn visits_on<'a>(
-        &'a self,
-        clock: &'a LocalClock,
-        site: usize,
-        day: i64,
-    ) -> impl Iterator<Item = i64> + 'a {
+    fn visits_on<'a>(&'a self, clock: &'a LocalClock, site: usize, day: i64) -> impl Iterator<Item = i64> + 'a {
         let served = self.served_on(clock, site, day);
-        let visits = self.sites[site]
-            .visits
-            .iter()
-            .filter(move |visit| served && visit.0 == weekday(day));
+        let visits = self.sites[site].visits.iter().filter(move |visit| served && visit.0 == weekday(day));
         visits.map(move |visit| clock.utc_ms(day, SHIFT_STARTS_MS[visit.1]) + visit.2)
     }
 }
@@ -169,11 +120,7 @@ pub(crate) fn planned_drive_ms(from: Point, to: Point) -> i64 {
 }
 
 fn rhythm(layout: &Layout, site: usize, one_shift: bool, rng: &mut Rng) -> SiteRhythm {
-    let fastest = layout.sites[site]
-        .containers
-        .iter()
-        .map(|c| layout.containers[*c].fill.rate_per_h)
-        .fold(0.0, f64::max);
+    let fastest = layout.sites[site].containers.iter().map(|c| layout.containers[*c].fill.rate_per_h).fold(0.0, f64::max);
     let believed_per_h = fastest * rng.lognormal(1.0, 0.15);
     let district = layout.zones[layout.sites[site].zone].district;
     let shift = match district {
@@ -194,17 +141,11 @@ fn rhythm(layout: &Layout, site: usize, one_shift: bool, rng: &mut Rng) -> SiteR
     for (visits_per_week, variants) in PATTERNS {
         let days = variants[rng.index(variants.len())];
         if fits(longest_gap_h(days)) || (visits_per_week == 7 && (one_shift || fits(20.0))) {
-            return SiteRhythm {
-                visits_per_week,
-                visits: days.iter().map(|day| (*day, shift, 0)).collect(),
-            };
+            return SiteRhythm { visits_per_week, visits: days.iter().map(|day| (*day, shift, 0)).collect() };
         }
     }
     let twice = (0..7).flat_map(|day| [(day, 0, 0), (day, 2, 0)]);
-    SiteRhythm {
-        visits_per_week: 14,
-        visits: twice.collect(),
-    }
+    SiteRhythm { visits_per_week: 14, visits: twice.collect() }
 }
 
 fn longest_gap_h(days: &[usize]) -> f64 {
@@ -218,10 +159,7 @@ fn share_trucks(sites: &[SiteRhythm], trucks: usize, one_shift: bool) -> Vec<usi
         return vec![0; trucks];
     }
     let mut stops = [1.0_f64; SHIFT_STARTS_MS.len()];
-    sites
-        .iter()
-        .flat_map(|site| &site.visits)
-        .for_each(|visit| stops[visit.1] += 1.0);
+    sites.iter().flat_map(|site| &site.visits).for_each(|visit| stops[visit.1] += 1.0);
     let mut given = [0.0_f64; SHIFT_STARTS_MS.len()];
     (0..trucks)
         .map(|_| {
@@ -239,32 +177,14 @@ fn share_trucks(sites: &[SiteRhythm], trucks: usize, one_shift: bool) -> Vec<usi
 }
 
 /// Cuts the city into slices like a cake, one for each truck, with about equal work; slices go to the truck whose depot lies there.
-fn split_by_angle(
-    layout: &Layout,
-    mut due: Vec<usize>,
-    mut trucks: Vec<usize>,
-    truck_depots: &[usize],
-) -> Vec<(usize, Vec<usize>)> {
+fn split_by_angle(layout: &Layout, mut due: Vec<usize>, mut trucks: Vec<usize>, truck_depots: &[usize]) -> Vec<(usize, Vec<usize>)> {
     let angle = |at: Point| at.y_m.atan2(at.x_m);
-    let work_ms = |site: usize| {
-        STOP_MS + CONTAINER_MS * layout.sites[site].containers.len() as i64 + 4 * MINUTE_MS
-    };
-    due.sort_by(|a, b| {
-        angle(layout.sites[*a].at)
-            .total_cmp(&angle(layout.sites[*b].at))
-            .then(a.cmp(b))
-    });
-    trucks.sort_by(|a, b| {
-        angle(layout.depots[truck_depots[*a]].at)
-            .total_cmp(&angle(layout.depots[truck_depots[*b]].at))
-            .then(a.cmp(b))
-    });
+    let work_ms = |site: usize| STOP_MS + CONTAINER_MS * layout.sites[site].containers.len() as i64 + 4 * MINUTE_MS;
+    due.sort_by(|a, b| angle(layout.sites[*a].at).total_cmp(&angle(layout.sites[*b].at)).then(a.cmp(b)));
+    trucks.sort_by(|a, b| angle(layout.depots[truck_depots[*a]].at).total_cmp(&angle(layout.depots[truck_depots[*b]].at)).then(a.cmp(b)));
     let total_ms: i64 = due.iter().map(|site| work_ms(*site)).sum();
     let count = trucks.len() as i64;
-    let mut slices: Vec<(usize, Vec<usize>)> = trucks
-        .into_iter()
-        .map(|truck| (truck, Vec::new()))
-        .collect();
+    let mut slices: Vec<(usize, Vec<usize>)> = trucks.into_iter().map(|truck| (truck, Vec::new())).collect();
     let mut done_ms = 0;
     for site in due {
         let slice = (done_ms * count / total_ms.max(1)).min(count - 1);
@@ -284,17 +204,13 @@ fn order_stops(layout: &Layout, depot: Point, mut left: Vec<usize>) -> Vec<Plann
     while !left.is_empty() {
         let mut best = 0;
         for index in 1..left.len() {
-            if at.street_m(layout.sites[left[index]].at) < at.street_m(layout.sites[left[best]].at)
-            {
+            if at.street_m(layout.sites[left[index]].at) < at.street_m(layout.sites[left[best]].at) {
                 best = index;
             }
         }
         let site = left.swap_remove(best);
         clock_ms += planned_drive_ms(at, layout.sites[site].at);
-        ordered.push(PlannedStop {
-            site,
-            offset_ms: clock_ms,
-        });
+        ordered.push(PlannedStop { site, offset_ms: clock_ms });
         clock_ms += STOP_MS + CONTAINER_MS * layout.sites[site].containers.len() as i64;
         at = layout.sites[site].at;
     }
@@ -308,24 +224,11 @@ mod tests {
 
     #[test]
     fn every_site_is_visited_as_often_as_it_says_and_by_one_truck() {
-        let config = CityConfig {
-            bins: 600,
-            trucks: 12,
-            ..CityConfig::default()
-        };
+        let config = CityConfig { bins: 600, trucks: 12, ..CityConfig::default() };
         let layout = Layout::new(&config);
-        let rounds = Rounds::new(
-            &config,
-            &layout,
-            &(0..12).map(|truck| truck % 3).collect::<Vec<_>>(),
-        );
+        let rounds = Rounds::new(&config, &layout, &(0..12).map(|truck| truck % 3).collect::<Vec<_>>());
         let mut visits = vec![0; layout.sites.len()];
-        rounds
-            .stops
-            .iter()
-            .flatten()
-            .flatten()
-            .for_each(|stop| visits[stop.site] += 1);
+        rounds.stops.iter().flatten().flatten().for_each(|stop| visits[stop.site] += 1);
         for (site, rhythm) in rounds.sites.iter().enumerate() {
             assert_eq!(visits[site], rhythm.visits_per_week, "site {site}");
             assert_eq!(rhythm.visits.len() as u32, rhythm.visits_per_week);
@@ -334,11 +237,7 @@ mod tests {
 
     #[test]
     fn next_and_last_visit_meet_and_move_on() {
-        let config = CityConfig {
-            bins: 300,
-            trucks: 6,
-            ..CityConfig::default()
-        };
+        let config = CityConfig { bins: 300, trucks: 6, ..CityConfig::default() };
         let layout = Layout::new(&config);
         let clock = LocalClock::new(config.time_zone, config.start_ms);
         let rounds = Rounds::new(&config, &layout, &[0, 1, 2, 0, 1, 2]);
@@ -347,10 +246,7 @@ mod tests {
             for _ in 0..20 {
                 let next_ms = rounds.next_visit_ms(&clock, site, at_ms).unwrap_or(0);
                 assert!(next_ms > at_ms && next_ms - at_ms <= 15 * DAY_MS);
-                assert_eq!(
-                    rounds.last_visit_ms(&clock, site, next_ms + 1),
-                    Some(next_ms)
-                );
+                assert_eq!(rounds.last_visit_ms(&clock, site, next_ms + 1), Some(next_ms));
                 at_ms = next_ms;
             }
         }

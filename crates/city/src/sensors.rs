@@ -24,46 +24,11 @@ pub(crate) struct Model {
 }
 
 const MODELS: [Model; 5] = [
-    Model {
-        name: "sonic-10",
-        interval_s: 600,
-        raw_unit: "cm",
-        noise: 0.010,
-        gap_m: 0.45,
-        share: 0.05,
-    },
-    Model {
-        name: "sonic-30",
-        interval_s: 1_800,
-        raw_unit: "cm",
-        noise: 0.015,
-        gap_m: 0.45,
-        share: 0.45,
-    },
-    Model {
-        name: "sonic-60",
-        interval_s: 3_600,
-        raw_unit: "cm",
-        noise: 0.020,
-        gap_m: 0.45,
-        share: 0.30,
-    },
-    Model {
-        name: "radar-60",
-        interval_s: 3_600,
-        raw_unit: "%",
-        noise: 0.012,
-        gap_m: 0.50,
-        share: 0.10,
-    },
-    Model {
-        name: "daily-24",
-        interval_s: 86_400,
-        raw_unit: "/100",
-        noise: 0.030,
-        gap_m: 0.50,
-        share: 0.10,
-    },
+    Model { name: "sonic-10", interval_s: 600, raw_unit: "cm", noise: 0.010, gap_m: 0.45, share: 0.05 },
+    Model { name: "sonic-30", interval_s: 1_800, raw_unit: "cm", noise: 0.015, gap_m: 0.45, share: 0.45 },
+    Model { name: "sonic-60", interval_s: 3_600, raw_unit: "cm", noise: 0.020, gap_m: 0.45, share: 0.30 },
+    Model { name: "radar-60", interval_s: 3_600, raw_unit: "%", noise: 0.012, gap_m: 0.50, share: 0.10 },
+    Model { name: "daily-24", interval_s: 86_400, raw_unit: "/100", noise: 0.030, gap_m: 0.50, share: 0.10 },
 ];
 /// Type of the devices that stand in no reference.
 const UNKNOWN_MODEL: usize = 2;
@@ -108,13 +73,8 @@ impl Device {
         let noisy = level + self.bias + self.model.noise * self.rng.normal();
         if self.model.raw_unit == "cm" {
             let empty_cm = ((self.model.gap_m + height_m) * 100.0).round();
-            let distance_cm = (empty_cm - noisy * height_m * 100.0)
-                .round()
-                .clamp(3.0, empty_cm);
-            (
-                ((empty_cm - distance_cm) / (height_m * 100.0)).clamp(0.0, 1.15),
-                distance_cm,
-            )
+            let distance_cm = (empty_cm - noisy * height_m * 100.0).round().clamp(3.0, empty_cm);
+            (((empty_cm - distance_cm) / (height_m * 100.0)).clamp(0.0, 1.15), distance_cm)
         } else {
             let percent = (noisy * 100.0).round().clamp(0.0, 115.0);
             (percent / 100.0, percent)
@@ -123,8 +83,7 @@ impl Device {
 
     fn battery_at(&mut self, at_ms: i64, ambient_degc: f64) -> f64 {
         let days = (at_ms - self.born_ms) as f64 / DAY_MS as f64;
-        self.battery_v - self.battery_drop_v_per_day * days - 0.004 * (15.0 - ambient_degc).max(0.0)
-            + 0.008 * self.rng.normal()
+        self.battery_v - self.battery_drop_v_per_day * days - 0.004 * (15.0 - ambient_degc).max(0.0) + 0.008 * self.rng.normal()
     }
 }
 
@@ -148,11 +107,7 @@ impl City {
             model,
             mounts: vec![(from_ms, container)],
             retired: false,
-            calibration_version: if fresh {
-                1
-            } else {
-                1 + i64::from(rng.chance(0.2))
-            },
+            calibration_version: if fresh { 1 } else { 1 + i64::from(rng.chance(0.2)) },
             firmware: ["1.8.2", "2.0.1", "2.1.0"][rng.index(3)],
             episode: None,
             fault_rng: Rng::derive(self.config.seed, "device-faults", index as u64),
@@ -168,13 +123,8 @@ impl City {
             rng,
         });
         let device = &mut self.devices[index];
-        let phase_ms = if fresh {
-            20 * SECOND_MS
-        } else {
-            device.rng.int(0, device.interval_ms())
-        };
-        self.agenda
-            .push(self.now_ms.max(from_ms) + phase_ms, Action::Report(index));
+        let phase_ms = if fresh { 20 * SECOND_MS } else { device.rng.int(0, device.interval_ms()) };
+        self.agenda.push(self.now_ms.max(from_ms) + phase_ms, Action::Report(index));
         self.plan_device_fault(index, self.now_ms.max(from_ms));
         index
     }
@@ -217,8 +167,7 @@ impl City {
             // Cheap quartz: a report comes a second early or late.
             let known = &mut self.devices[device];
             let wait_ms = known.interval_ms() + known.rng.int(-SECOND_MS, SECOND_MS + 1);
-            self.agenda
-                .push(self.now_ms + wait_ms, Action::Report(device));
+            self.agenda.push(self.now_ms + wait_ms, Action::Report(device));
             self.report(device);
         }
     }
@@ -237,25 +186,15 @@ impl City {
         let container = device.container();
         let ambient_degc = self.fill.weather.ambient_degc(&self.fill.clock, taken_ms);
         let (level, height_m) = match container {
-            Some(container) => (
-                self.level_now(container, taken_ms),
-                self.layout.containers[container].height_m,
-            ),
-            None => (
-                (taken_ms.rem_euclid(36 * HOUR_MS)) as f64 / (36 * HOUR_MS) as f64,
-                1.2,
-            ),
+            Some(container) => (self.level_now(container, taken_ms), self.layout.containers[container].height_m),
+            None => ((taken_ms.rem_euclid(36 * HOUR_MS)) as f64 / (36 * HOUR_MS) as f64, 1.2),
         };
         if let Some(container) = container.filter(|_| level >= 1.0) {
             self.overflow_passed_by(container, self.devices[index].interval_ms());
         }
         let heat_degc = container.map_or(0.0, |container| self.heat_degc(container, taken_ms));
         let rates = &self.config.faults;
-        let (absurd_share, lost_share, twice_share) = (
-            rates.absurd_reading_share,
-            rates.lost_reading_share,
-            rates.duplicate_reading_share,
-        );
+        let (absurd_share, lost_share, twice_share) = (rates.absurd_reading_share, rates.lost_reading_share, rates.duplicate_reading_share);
         let device = &mut self.devices[index];
         let kind = episode.map(|episode| episode.kind);
         if kind == Some(FaultKind::Silent) {
@@ -287,19 +226,10 @@ impl City {
             rssi_dbm: device.rssi_dbm + 3.0 * device.rng.normal(),
         };
         let stamp = device.stamp(taken_ms, episode);
-        let (draft, event_id, id) = (
-            bin_telemetry(&device.id, &reading),
-            stamp.id.clone(),
-            device.id.clone(),
-        );
+        let (draft, event_id, id) = (bin_telemetry(&device.id, &reading), stamp.id.clone(), device.id.clone());
         let again_ms = stamp.received_ms + device.rng.int(2 * SECOND_MS, 600 * SECOND_MS);
         if absurd && !lost {
-            self.record_fault(
-                FaultKind::AbsurdReading,
-                id.clone(),
-                now_ms,
-                Some(event_id.clone()),
-            );
+            self.record_fault(FaultKind::AbsurdReading, id.clone(), now_ms, Some(event_id.clone()));
         }
         if lost {
             self.record_fault(FaultKind::LostReading, id, now_ms, Some(event_id));
@@ -320,8 +250,7 @@ impl City {
         match self.contents[container].fire {
             Some((from_ms, until_ms, hottest_degc)) if at_ms >= from_ms => {
                 let rise = ((at_ms - from_ms) as f64 / (8 * 60 * SECOND_MS) as f64).min(1.0);
-                let cooling =
-                    (-((at_ms - until_ms).max(0) as f64) / (20 * 60 * SECOND_MS) as f64).exp();
+                let cooling = (-((at_ms - until_ms).max(0) as f64) / (20 * 60 * SECOND_MS) as f64).exp();
                 hottest_degc * rise * cooling
             }
             _ => 0.0,
@@ -333,29 +262,17 @@ impl Device {
     /// Times of a message taken at `taken_ms`: the device's clock stamps it, the network and its outages deliver it.
     fn stamp(&mut self, taken_ms: i64, episode: Option<Episode>) -> Stamp {
         let clock_error_ms = episode.map_or(0, |episode| episode.clock_error_ms);
-        let latency_ms =
-            (self.rng.lognormal(self.latency_ms, 0.5) as i64).clamp(150, 90 * SECOND_MS);
+        let latency_ms = (self.rng.lognormal(self.latency_ms, 0.5) as i64).clamp(150, 90 * SECOND_MS);
         let wake_ms = self.rng.int(200, 1_500);
         let interval_ms = self.interval_ms();
         let (sent_ms, latency_ms) = match episode {
             // After an outage the messages go one by one; the network is the same for all of them.
-            Some(Episode {
-                kind: FaultKind::BufferedUpload,
-                from_ms,
-                until_ms,
-                ..
-            }) => (
-                until_ms + (taken_ms - from_ms) / interval_ms * 400,
-                self.latency_ms as i64,
-            ),
-            Some(Episode {
-                kind: FaultKind::NewestFirstUpload,
-                until_ms,
-                ..
-            }) => (
-                until_ms + ((until_ms - taken_ms) / interval_ms).max(0) * 400,
-                self.latency_ms as i64,
-            ),
+            Some(Episode { kind: FaultKind::BufferedUpload, from_ms, until_ms, .. }) => {
+                (until_ms + (taken_ms - from_ms) / interval_ms * 400, self.latency_ms as i64)
+            }
+            Some(Episode { kind: FaultKind::NewestFirstUpload, until_ms, .. }) => {
+                (until_ms + ((until_ms - taken_ms) / interval_ms).max(0) * 400, self.latency_ms as i64)
+            }
             _ => (taken_ms + wake_ms, latency_ms),
         };
         // A reading taken in the very last moment of an outage is not sent before it was taken.

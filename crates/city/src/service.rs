@@ -33,10 +33,7 @@ impl City {
         // After tipping in the middle of a stop the truck comes back for the rest.
         let first_time = duty.container == 0;
         let at = self.layout.sites[site].at;
-        let closed = self
-            .closures
-            .iter()
-            .any(|closure| closure.is_near(now_ms, at, 120.0));
+        let closed = self.closures.iter().any(|closure| closure.is_near(now_ms, at, 120.0));
         let blocked = first_time && self.trucks[index].rng.chance(blocked_share);
         if closed || blocked {
             let site_id = self.layout.sites[site].id.clone();
@@ -62,11 +59,7 @@ impl City {
             return;
         };
         let (site, planned_ms) = duty.stops[duty.next];
-        if let Some(container) = self.layout.sites[site]
-            .containers
-            .get(duty.container)
-            .copied()
-        {
+        if let Some(container) = self.layout.sites[site].containers.get(duty.container).copied() {
             self.serve(index, site, container);
         }
         let here = self.layout.sites[site].containers.len();
@@ -98,8 +91,7 @@ impl City {
         };
         let truck = &mut self.trucks[index];
         let taken_l = found.rest.map(|rest| level * (1.0 - rest) * capacity_l);
-        let weight_kg = taken_l
-            .map(|volume_l| volume_l * stream.density_kg_per_l() * truck.rng.lognormal(1.0, 0.15));
+        let weight_kg = taken_l.map(|volume_l| volume_l * stream.density_kg_per_l() * truck.rng.lognormal(1.0, 0.15));
         if let (Some(volume_l), Some(kg)) = (taken_l, weight_kg) {
             truck.load_kg[stream as usize] += kg;
             truck.load_l += volume_l;
@@ -120,11 +112,7 @@ impl City {
             false if found.outcome == "not_found" => "none",
             false => "rfid",
         };
-        let delay_ms = if late {
-            truck.rng.int(10 * MINUTE_MS, 3 * HOUR_MS)
-        } else {
-            truck.rng.int(2 * SECOND_MS, 30 * SECOND_MS)
-        };
+        let delay_ms = if late { truck.rng.int(10 * MINUTE_MS, 3 * HOUR_MS) } else { truck.rng.int(2 * SECOND_MS, 30 * SECOND_MS) };
         let vehicle_id = truck.id.clone();
         let mut event_id = None;
         if !missed {
@@ -146,25 +134,11 @@ impl City {
                 service_s: ((now_ms - duty.arrived_ms) / SECOND_MS) as f64,
                 at: self.layout.degrees(self.layout.sites[site].at),
             });
-            event_id = Some(self.emit(
-                draft,
-                "crew-app",
-                now_ms,
-                now_ms + delay_ms,
-                now_ms + delay_ms + 300,
-            ));
+            event_id = Some(self.emit(draft, "crew-app", now_ms, now_ms + delay_ms, now_ms + delay_ms + 300));
         }
-        for (kind, occurred) in [
-            (FaultKind::MissedScan, missed),
-            (FaultKind::NoScan, unscanned),
-            (FaultKind::LateScan, late),
-        ] {
+        for (kind, occurred) in [(FaultKind::MissedScan, missed), (FaultKind::NoScan, unscanned), (FaultKind::LateScan, late)] {
             if occurred {
-                let until_ms = if kind == FaultKind::LateScan {
-                    now_ms + delay_ms
-                } else {
-                    now_ms
-                };
+                let until_ms = if kind == FaultKind::LateScan { now_ms + delay_ms } else { now_ms };
                 self.record_fault(kind, fill_id.clone(), until_ms, event_id.clone());
             }
         }
@@ -181,13 +155,8 @@ impl City {
         let luck = rng.unit();
         let contaminated = rng.chance(0.7);
         let rest = rng.between(0.0, 0.03);
-        let (id, stream) = (
-            self.layout.containers[container].id.clone(),
-            self.layout.containers[container].stream,
-        );
-        let site_id = self.layout.sites[self.layout.containers[container].site]
-            .id
-            .clone();
+        let (id, stream) = (self.layout.containers[container].id.clone(), self.layout.containers[container].stream);
+        let site_id = self.layout.sites[self.layout.containers[container].site].id.clone();
         let (not_found, skipped, partial) = (
             rates.not_found_share,
             rates.not_found_share + rates.skipped_container_share,
@@ -195,50 +164,23 @@ impl City {
         );
         if luck < not_found {
             self.record_fault(FaultKind::NotFound, id, self.now_ms, None);
-            Found {
-                outcome: "not_found",
-                reason: Some("not_out"),
-                rest: None,
-            }
+            Found { outcome: "not_found", reason: Some("not_out"), rest: None }
         } else if luck < skipped {
             self.record_fault(FaultKind::SkippedContainer, id.clone(), self.now_ms, None);
             if contaminated {
-                let material = ["plastic_bag", "hazardous", "electronic", "organic"]
-                    [self.trucks[index].rng.index(4)];
+                let material = ["plastic_bag", "hazardous", "electronic", "organic"][self.trucks[index].rng.index(4)];
                 let share = self.trucks[index].rng.between(0.1, 0.6);
-                self.emit_now(
-                    contamination_event(&id, &site_id, stream, material, share),
-                    "crew-app",
-                );
-                Found {
-                    outcome: "skipped",
-                    reason: Some("contaminated"),
-                    rest: None,
-                }
+                self.emit_now(contamination_event(&id, &site_id, stream, material, share), "crew-app");
+                Found { outcome: "skipped", reason: Some("contaminated"), rest: None }
             } else {
-                self.emit_now(
-                    container_event(&id, &site_id, "damaged").set("reason", "lid"),
-                    "crew-app",
-                );
-                Found {
-                    outcome: "skipped",
-                    reason: Some("broken"),
-                    rest: None,
-                }
+                self.emit_now(container_event(&id, &site_id, "damaged").set("reason", "lid"), "crew-app");
+                Found { outcome: "skipped", reason: Some("broken"), rest: None }
             }
         } else if luck < partial {
             self.record_fault(FaultKind::PartialEmptying, id, self.now_ms, None);
-            Found {
-                outcome: "partial",
-                reason: Some("overfull"),
-                rest: Some(PARTIAL_REST),
-            }
+            Found { outcome: "partial", reason: Some("overfull"), rest: Some(PARTIAL_REST) }
         } else {
-            Found {
-                outcome: "served",
-                reason: None,
-                rest: Some(rest),
-            }
+            Found { outcome: "served", reason: None, rest: Some(rest) }
         }
     }
 
@@ -271,12 +213,7 @@ impl City {
         let (sequence, route_id) = (duty.next + 1, duty.route_id.clone());
         duty.next += 1;
         let vehicle_id = self.trucks[index].id.clone();
-        for container in self.layout.sites[site]
-            .containers
-            .clone()
-            .into_iter()
-            .skip(first)
-        {
+        for container in self.layout.sites[site].containers.clone().into_iter().skip(first) {
             let draft = collection_event(&Collection {
                 container_id: &self.layout.containers[container].id,
                 site_id: &self.layout.sites[site].id,
@@ -300,11 +237,7 @@ impl City {
 
     /// Books every stop that is left of the round as skipped.
     pub(crate) fn leave_out_the_rest(&mut self, index: usize, reason: &'static str) {
-        while self.trucks[index]
-            .duty
-            .as_ref()
-            .is_some_and(|duty| duty.next < duty.stops.len())
-        {
+        while self.trucks[index].duty.as_ref().is_some_and(|duty| duty.next < duty.stops.len()) {
             self.skip_site(index, reason);
         }
     }
@@ -312,17 +245,9 @@ impl City {
     /// The visit planned at `planned_ms` is over, one way or the other: publishes the next one.
     pub(crate) fn reschedule(&mut self, site: usize, planned_ms: i64) {
         let now_ms = self.now_ms;
-        let next_ms = self
-            .rounds
-            .next_visit_ms(&self.fill.clock, site, planned_ms.max(now_ms));
+        let next_ms = self.rounds.next_visit_ms(&self.fill.clock, site, planned_ms.max(now_ms));
         self.next_visits[site] = next_ms;
-        let draft = schedule_reference(
-            &self.layout.sites[site].id,
-            self.layout.main_stream(site),
-            next_ms,
-            self.rounds.interval_h(site),
-            now_ms,
-        );
+        let draft = schedule_reference(&self.layout.sites[site].id, self.layout.main_stream(site), next_ms, self.rounds.interval_h(site), now_ms);
         self.emit_now(draft, "planning");
     }
 }

@@ -20,26 +20,12 @@ fn contracts() -> BTreeMap<String, Contract> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("schemas/ is there") {
         let path = entry.unwrap().path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "avsc")
-        {
-            let schema: Value =
-                serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        if path.extension().is_some_and(|extension| extension == "avsc") {
+            let schema: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
             let fields = schema["fields"].as_array().unwrap().iter();
-            let fields = fields
-                .map(|field| {
-                    (
-                        field["name"].as_str().unwrap().to_owned(),
-                        field["type"].clone(),
-                    )
-                })
-                .collect();
+            let fields = fields.map(|field| (field["name"].as_str().unwrap().to_owned(), field["type"].clone())).collect();
             let key = schema["key"].as_str().unwrap_or_default().to_owned();
-            found.insert(
-                path.file_stem().unwrap().to_str().unwrap().to_owned(),
-                Contract { key, fields },
-            );
+            found.insert(path.file_stem().unwrap().to_str().unwrap().to_owned(), Contract { key, fields });
         }
     }
     found
@@ -59,9 +45,7 @@ fn fits(kind: &Value, value: &Value) -> bool {
         },
         Value::Object(object) => match object["type"].as_str() {
             Some("enum") => object["symbols"].as_array().unwrap().contains(value),
-            Some("array") => value
-                .as_array()
-                .is_some_and(|items| items.iter().all(|item| fits(&object["items"], item))),
+            Some("array") => value.as_array().is_some_and(|items| items.iter().all(|item| fits(&object["items"], item))),
             _ => fits(&object["type"], value),
         },
         other => panic!("no type: {other}"),
@@ -69,37 +53,17 @@ fn fits(kind: &Value, value: &Value) -> bool {
 }
 
 fn check(contracts: &BTreeMap<String, Contract>, event: &Event) {
-    let contract = contracts
-        .get(event.topic)
-        .unwrap_or_else(|| panic!("no schema for {}", event.topic));
+    let contract = contracts.get(event.topic).unwrap_or_else(|| panic!("no schema for {}", event.topic));
     let record = event.value.as_object().unwrap();
     for (name, value) in record {
-        let kind = contract
-            .fields
-            .get(name)
-            .unwrap_or_else(|| panic!("{}: no field {name} in the schema", event.topic));
-        assert!(
-            fits(kind, value),
-            "{}: {name} = {value} is not {kind}",
-            event.topic
-        );
+        let kind = contract.fields.get(name).unwrap_or_else(|| panic!("{}: no field {name} in the schema", event.topic));
+        assert!(fits(kind, value), "{}: {name} = {value} is not {kind}", event.topic);
     }
     for (name, kind) in &contract.fields {
-        let optional = kind
-            .as_array()
-            .is_some_and(|union| union.iter().any(|kind| kind == "null"));
-        assert!(
-            optional || record.contains_key(name),
-            "{}: {name} is missing",
-            event.topic
-        );
+        let optional = kind.as_array().is_some_and(|union| union.iter().any(|kind| kind == "null"));
+        assert!(optional || record.contains_key(name), "{}: {name} is missing", event.topic);
     }
-    assert_eq!(
-        record[&contract.key],
-        event.key.as_str(),
-        "{}: key",
-        event.topic
-    );
+    assert_eq!(record[&contract.key], event.key.as_str(), "{}: key", event.topic);
 }
 
 #[test]
@@ -115,12 +79,7 @@ fn every_record_keeps_its_contract() {
         facility_outage_per_facility_day: 0.5,
         ..rates
     };
-    let config = CityConfig {
-        bins: 150,
-        trucks: 4,
-        faults,
-        ..CityConfig::default()
-    };
+    let config = CityConfig { bins: 150, trucks: 4, faults, ..CityConfig::default() };
     let start_ms = config.start_ms;
     let mut city = City::new(config);
     let mut topics = BTreeSet::new();
@@ -181,33 +140,17 @@ fn every_record_keeps_its_contract() {
 
 #[test]
 fn references_come_first_and_do_not_change_with_the_life_of_the_city() {
-    let config = CityConfig {
-        bins: 100,
-        trucks: 3,
-        ..CityConfig::default()
-    };
+    let config = CityConfig { bins: 100, trucks: 3, ..CityConfig::default() };
     let start_ms = config.start_ms;
     let mut city = City::new(config);
     let before = city.references();
     city.advance(start_ms + 12 * HOUR_MS);
     assert_eq!(before, city.references());
     assert!(before.iter().all(|event| event.received_at_ms < start_ms));
-    for (topic, count) in [
-        ("ref.container", 100),
-        ("ref.device", 100),
-        ("ref.vehicle", 3),
-        ("ref.facility", 5),
-    ] {
-        let found: BTreeSet<&str> = before
-            .iter()
-            .filter(|event| event.topic == topic)
-            .map(|event| event.key.as_str())
-            .collect();
+    for (topic, count) in [("ref.container", 100), ("ref.device", 100), ("ref.vehicle", 3), ("ref.facility", 5)] {
+        let found: BTreeSet<&str> = before.iter().filter(|event| event.topic == topic).map(|event| event.key.as_str()).collect();
         assert_eq!(found.len(), count, "{topic}");
     }
-    let ids: BTreeSet<&str> = before
-        .iter()
-        .map(|event| event.value["event_id"].as_str().unwrap())
-        .collect();
+    let ids: BTreeSet<&str> = before.iter().map(|event| event.value["event_id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), before.len(), "event ids are unique");
 }

@@ -25,11 +25,8 @@ impl City {
         let clock = &self.fill.clock;
         let shift_ms = clock.utc_ms(day, SHIFT_STARTS_MS[self.rounds.truck_shift[index]]);
         let planned = self.rounds.stops_on(clock, index, day);
-        let stops: Vec<(usize, i64)> = planned
-            .iter()
-            .map(|stop| (stop.site, shift_ms + stop.offset_ms))
-            .filter(|(_, planned_ms)| *planned_ms > from_ms)
-            .collect();
+        let stops: Vec<(usize, i64)> =
+            planned.iter().map(|stop| (stop.site, shift_ms + stop.offset_ms)).filter(|(_, planned_ms)| *planned_ms > from_ms).collect();
         if stops.is_empty() {
             return;
         }
@@ -47,10 +44,7 @@ impl City {
         let outage_share = self.config.faults.buffered_upload_per_truck_day;
         let outage = truck.rng.chance(outage_share).then(|| {
             let from_ms = now_ms + truck.rng.int(10 * MINUTE_MS, 2 * HOUR_MS);
-            (
-                from_ms,
-                from_ms + truck.rng.int(10 * MINUTE_MS, 40 * MINUTE_MS),
-            )
+            (from_ms, from_ms + truck.rng.int(10 * MINUTE_MS, 40 * MINUTE_MS))
         });
         truck.duty = Some(Duty {
             route_id: format!("round-{}-{}", truck.id, crate::calendar::weekday(day) + 1),
@@ -76,8 +70,7 @@ impl City {
             }
         }
         self.tell_shift(index, "started", None);
-        self.agenda
-            .push(now_ms + 5 * MINUTE_MS, Action::TruckDiagnose(index, duties));
+        self.agenda.push(now_ms + 5 * MINUTE_MS, Action::TruckDiagnose(index, duties));
         self.go_on(index);
     }
 
@@ -89,22 +82,14 @@ impl City {
             return;
         };
         if duty.broken || now_ms - duty.started_ms > LONGEST_DUTY_MS {
-            let reason = if duty.broken {
-                "vehicle_breakdown"
-            } else {
-                "shift_end"
-            };
+            let reason = if duty.broken { "vehicle_breakdown" } else { "shift_end" };
             self.leave_out_the_rest(index, reason);
         }
         let Some(duty) = self.trucks[index].duty.as_mut() else {
             return;
         };
         if duty.next >= duty.stops.len() {
-            if fullness > 0.02 {
-                self.go_tip(index)
-            } else {
-                self.drive(index, Goal::Home)
-            }
+            if fullness > 0.02 { self.go_tip(index) } else { self.drive(index, Goal::Home) }
         } else if !duty.had_break && now_ms - duty.started_ms > BREAK_AFTER_MS {
             duty.had_break = true;
             duty.phase = Phase::Break;
@@ -124,19 +109,12 @@ impl City {
         let (at, now_ms) = (self.trucks[index].at, self.now_ms);
         let mut best: Option<(bool, f64, usize)> = None;
         for (facility, site) in self.layout.disposals.iter().enumerate() {
-            let rank = (
-                self.closed_until_ms[facility] > now_ms,
-                at.street_m(site.at),
-                facility,
-            );
+            let rank = (self.closed_until_ms[facility] > now_ms, at.street_m(site.at), facility);
             if best.is_none_or(|known| (rank.0, rank.1) < (known.0, known.1)) {
                 best = Some(rank);
             }
         }
-        self.drive(
-            index,
-            Goal::Tip(best.map_or(0, |(_, _, facility)| facility)),
-        );
+        self.drive(index, Goal::Tip(best.map_or(0, |(_, _, facility)| facility)));
     }
 
     fn drive(&mut self, index: usize, goal: Goal) {
@@ -151,13 +129,8 @@ impl City {
             Goal::Home => self.layout.depots[self.trucks[index].depot].at,
         };
         let from = self.trucks[index].at;
-        let corner = Point {
-            x_m: to.x_m,
-            y_m: from.y_m,
-        };
-        let blocked = self.closures.iter().any(|closure| {
-            closure.is_near(now_ms, corner, 400.0) || closure.is_near(now_ms, to, 400.0)
-        });
+        let corner = Point { x_m: to.x_m, y_m: from.y_m };
+        let blocked = self.closures.iter().any(|closure| closure.is_near(now_ms, corner, 400.0) || closure.is_near(now_ms, to, 400.0));
         let truck = &mut self.trucks[index];
         let traffic = match hour {
             hour if (7.0..9.5).contains(&hour) || (16.0..18.5).contains(&hour) => 0.72,
@@ -167,23 +140,11 @@ impl City {
         let length_m = from.street_m(to) * if blocked { 1.35 } else { 1.0 };
         let speed_mps = (8.2 * traffic * truck.rng.lognormal(1.0, 0.12)).clamp(3.0, 14.0);
         let takes_ms = ((length_m / speed_mps + 20.0) * SECOND_MS as f64) as i64;
-        let breaks_down = truck
-            .rng
-            .chance(self.config.faults.breakdown_per_truck_day / LEGS_PER_DUTY);
-        let stops_after_ms = if breaks_down {
-            (takes_ms as f64 * truck.rng.unit()) as i64
-        } else {
-            takes_ms
-        };
+        let breaks_down = truck.rng.chance(self.config.faults.breakdown_per_truck_day / LEGS_PER_DUTY);
+        let stops_after_ms = if breaks_down { (takes_ms as f64 * truck.rng.unit()) as i64 } else { takes_ms };
         if let Some(duty) = truck.duty.as_mut() {
             duty.phase = Phase::Driving(goal);
-            duty.leg = Some(Leg {
-                from,
-                to,
-                depart_ms: now_ms,
-                arrive_ms: now_ms + takes_ms,
-                length_m,
-            });
+            duty.leg = Some(Leg { from, to, depart_ms: now_ms, arrive_ms: now_ms + takes_ms, length_m });
             duty.broken |= breaks_down;
         }
         self.tell_status(index, "driving");
@@ -195,10 +156,7 @@ impl City {
     /// Sets the truck's timer; what was set before no longer counts.
     pub(crate) fn wake_in(&mut self, index: usize, wait_ms: i64) {
         self.trucks[index].token += 1;
-        self.agenda.push(
-            self.now_ms + wait_ms,
-            Action::TruckWake(index, self.trucks[index].token),
-        );
+        self.agenda.push(self.now_ms + wait_ms, Action::TruckWake(index, self.trucks[index].token));
     }
 
     pub(crate) fn on_truck_wake(&mut self, index: usize, token: u64) {
@@ -210,11 +168,7 @@ impl City {
             return;
         };
         match duty.phase {
-            Phase::Driving(_)
-                if duty.broken && duty.leg.is_some_and(|leg| now_ms < leg.arrive_ms) =>
-            {
-                self.break_down(index)
-            }
+            Phase::Driving(_) if duty.broken && duty.leg.is_some_and(|leg| now_ms < leg.arrive_ms) => self.break_down(index),
             Phase::Driving(goal) => {
                 self.arrive(index);
                 match goal {
@@ -261,8 +215,7 @@ impl City {
     fn break_down(&mut self, index: usize) {
         self.arrive(index);
         let repair_ms = self.trucks[index].rng.int(90 * MINUTE_MS, 5 * HOUR_MS);
-        let code =
-            ["SPN-110-0", "SPN-100-1", "SPN-1638-16", "SPN-521-3"][self.trucks[index].rng.index(4)];
+        let code = ["SPN-110-0", "SPN-100-1", "SPN-1638-16", "SPN-521-3"][self.trucks[index].rng.index(4)];
         let truck = &mut self.trucks[index];
         truck.fault_codes = vec![code];
         if let Some(duty) = truck.duty.as_mut() {
@@ -285,8 +238,7 @@ impl City {
     fn start_tipping(&mut self, index: usize, facility: usize) {
         let now_ms = self.now_ms;
         let truck = &mut self.trucks[index];
-        let queue_ms = (self.closed_until_ms[facility] - now_ms).max(0)
-            + truck.rng.int(2 * MINUTE_MS, 12 * MINUTE_MS);
+        let queue_ms = (self.closed_until_ms[facility] - now_ms).max(0) + truck.rng.int(2 * MINUTE_MS, 12 * MINUTE_MS);
         let takes_ms = queue_ms + truck.rng.int(6 * MINUTE_MS, 12 * MINUTE_MS);
         if let Some(duty) = truck.duty.as_mut() {
             duty.phase = Phase::Tipping(facility);
@@ -331,10 +283,7 @@ impl City {
 
     fn end_duty(&mut self, index: usize) {
         let now_ms = self.now_ms;
-        let paid_s = self.trucks[index]
-            .duty
-            .as_ref()
-            .map(|duty| (now_ms - duty.started_ms) as f64 / SECOND_MS as f64);
+        let paid_s = self.trucks[index].duty.as_ref().map(|duty| (now_ms - duty.started_ms) as f64 / SECOND_MS as f64);
         self.tell_status(index, "parked");
         self.tell_shift(index, "ended", paid_s);
         let truck = &mut self.trucks[index];
@@ -343,13 +292,7 @@ impl City {
         if truck.fuel_level < 0.45 {
             let volume_l = (1.0 - truck.fuel_level) * TANK_L;
             truck.fuel_level = 1.0;
-            let draft = fuel_event(
-                &truck.id,
-                volume_l,
-                truck.odometer_m,
-                &self.config.currency,
-                &self.layout.depots[truck.depot].id,
-            );
+            let draft = fuel_event(&truck.id, volume_l, truck.odometer_m, &self.config.currency, &self.layout.depots[truck.depot].id);
             self.emit_now(draft, "fuel-card");
         }
     }
@@ -366,22 +309,13 @@ impl City {
         };
         let Some(leg) = duty.leg else { return };
         let (at, heading_deg, share) = leg.at(now_ms);
-        let outage = duty
-            .outage
-            .filter(|(from_ms, until_ms)| (*from_ms..*until_ms).contains(&now_ms));
+        let outage = duty.outage.filter(|(from_ms, until_ms)| (*from_ms..*until_ms).contains(&now_ms));
         let accuracy_m = truck.rng.between(2.5, 9.0);
-        let fix = Point {
-            x_m: at.x_m + accuracy_m * 0.6 * truck.rng.normal(),
-            y_m: at.y_m + accuracy_m * 0.6 * truck.rng.normal(),
-        };
+        let fix = Point { x_m: at.x_m + accuracy_m * 0.6 * truck.rng.normal(), y_m: at.y_m + accuracy_m * 0.6 * truck.rng.normal() };
         let mean_mps = leg.length_m / ((leg.arrive_ms - leg.depart_ms) as f64 / SECOND_MS as f64);
         let fix = Fix {
             at: self.layout.degrees(fix),
-            speed_mps: if share >= 1.0 {
-                0.0
-            } else {
-                (mean_mps * truck.rng.between(0.3, 1.5)).min(19.0)
-            },
+            speed_mps: if share >= 1.0 { 0.0 } else { (mean_mps * truck.rng.between(0.3, 1.5)).min(19.0) },
             heading_deg,
             accuracy_m,
             odometer_m: truck.odometer_m + leg.length_m * share,
@@ -392,16 +326,9 @@ impl City {
             Some((_, until_ms)) => until_ms + (until_ms - now_ms) / MINUTE_MS * 300,
             None => now_ms + 100,
         };
-        self.emit(
-            draft,
-            "telematics",
-            now_ms,
-            sent_ms,
-            sent_ms + if outage.is_some() { 1_000 } else { latency_ms },
-        );
+        self.emit(draft, "telematics", now_ms, sent_ms, sent_ms + if outage.is_some() { 1_000 } else { latency_ms });
         if now_ms + MINUTE_MS < leg.arrive_ms {
-            self.agenda
-                .push(now_ms + MINUTE_MS, Action::TruckTick(index, token));
+            self.agenda.push(now_ms + MINUTE_MS, Action::TruckTick(index, token));
         }
     }
 

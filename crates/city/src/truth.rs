@@ -56,11 +56,7 @@ impl<'a> Truth<'a> {
 
     /// Ids of all containers.
     pub fn container_ids(&self) -> impl Iterator<Item = &'a str> + 'a {
-        self.city
-            .layout
-            .containers
-            .iter()
-            .map(|container| container.id.as_str())
+        self.city.layout.containers.iter().map(|container| container.id.as_str())
     }
 
     /// Level of a container now, 0 to 1.15; `None` for an unknown id.
@@ -73,58 +69,27 @@ impl<'a> Truth<'a> {
     pub fn level_at(&self, container_id: &str, at_ms: i64) -> Option<f64> {
         let index = self.city.container_index(container_id)?;
         let emptied = &self.city.contents[index].emptied;
-        let (from_ms, left) = *emptied.get(
-            emptied
-                .partition_point(|(time_ms, _)| *time_ms <= at_ms)
-                .checked_sub(1)?,
-        )?;
-        Some(physical_level(
-            left + self
-                .city
-                .fill
-                .poured(&self.city.layout.containers[index].fill, from_ms, at_ms),
-        ))
+        let (from_ms, left) = *emptied.get(emptied.partition_point(|(time_ms, _)| *time_ms <= at_ms).checked_sub(1)?)?;
+        Some(physical_level(left + self.city.fill.poured(&self.city.layout.containers[index].fill, from_ms, at_ms)))
     }
 
     /// Level at `to_ms` if nobody had emptied the container after `from_ms`: what a forecast made at `from_ms` is measured by.
     pub fn level_if_left_alone(&self, container_id: &str, from_ms: i64, to_ms: i64) -> Option<f64> {
         let (index, poured) = self.poured_at(container_id, from_ms)?;
-        Some(physical_level(
-            poured
-                + self
-                    .city
-                    .fill
-                    .poured(&self.city.layout.containers[index].fill, from_ms, to_ms),
-        ))
+        Some(physical_level(poured + self.city.fill.poured(&self.city.layout.containers[index].fill, from_ms, to_ms)))
     }
 
     /// Hours from `from_ms` until the container is full (level 1) if nobody empties it; `None` beyond `horizon_h`.
     pub fn hours_to_full(&self, container_id: &str, from_ms: i64, horizon_h: f64) -> Option<f64> {
         let (index, poured) = self.poured_at(container_id, from_ms)?;
-        self.city.fill.hours_to(
-            &self.city.layout.containers[index].fill,
-            poured,
-            from_ms,
-            1.0,
-            horizon_h,
-        )
+        self.city.fill.hours_to(&self.city.layout.containers[index].fill, poured, from_ms, 1.0, horizon_h)
     }
 
     fn poured_at(&self, container_id: &str, at_ms: i64) -> Option<(usize, f64)> {
         let index = self.city.container_index(container_id)?;
         let emptied = &self.city.contents[index].emptied;
-        let (from_ms, left) = *emptied.get(
-            emptied
-                .partition_point(|(time_ms, _)| *time_ms <= at_ms)
-                .checked_sub(1)?,
-        )?;
-        Some((
-            index,
-            left + self
-                .city
-                .fill
-                .poured(&self.city.layout.containers[index].fill, from_ms, at_ms),
-        ))
+        let (from_ms, left) = *emptied.get(emptied.partition_point(|(time_ms, _)| *time_ms <= at_ms).checked_sub(1)?)?;
+        Some((index, left + self.city.fill.poured(&self.city.layout.containers[index].fill, from_ms, at_ms)))
     }
 
     /// All emptyings so far, those before the start first.
@@ -139,30 +104,15 @@ impl<'a> Truth<'a> {
 
     /// Number of faults of one kind so far.
     pub fn fault_count(&self, kind: FaultKind) -> usize {
-        self.city
-            .history
-            .faults
-            .iter()
-            .filter(|fault| fault.kind == kind)
-            .count()
+        self.city.history.faults.iter().filter(|fault| fault.kind == kind).count()
     }
 
     /// Container that a device really sat on at a time, whatever the references say; `None` for the devices that stand in no reference.
     pub fn container_of(&self, device_id: &str, at_ms: i64) -> Option<&'a str> {
-        let numbered = device_id
-            .strip_prefix("dev-")
-            .and_then(|number| number.parse::<usize>().ok())
-            .and_then(|number| number.checked_sub(1));
-        let device = numbered
-            .and_then(|index| self.city.devices.get(index))
-            .filter(|device| device.id == device_id)?;
-        let index = device
-            .mounts
-            .partition_point(|(from_ms, _)| *from_ms <= at_ms)
-            .checked_sub(1)?;
-        device.mounts[index]
-            .1
-            .map(|container| self.city.layout.containers[container].id.as_str())
+        let numbered = device_id.strip_prefix("dev-").and_then(|number| number.parse::<usize>().ok()).and_then(|number| number.checked_sub(1));
+        let device = numbered.and_then(|index| self.city.devices.get(index)).filter(|device| device.id == device_id)?;
+        let index = device.mounts.partition_point(|(from_ms, _)| *from_ms <= at_ms).checked_sub(1)?;
+        device.mounts[index].1.map(|container| self.city.layout.containers[container].id.as_str())
     }
 
     /// Site of a container.

@@ -29,10 +29,7 @@ const RAIN_HOURS: f64 = 6.0;
 
 impl Weather {
     pub(crate) fn new(seed: u64, southern: bool) -> Weather {
-        Weather {
-            seed: hash2(seed, 0x0057_EA7E_4000),
-            southern,
-        }
+        Weather { seed: hash2(seed, 0x0057_EA7E_4000), southern }
     }
 
     pub(crate) fn day(&self, day: i64) -> DayWeather {
@@ -42,11 +39,7 @@ impl Weather {
         let own = |d: i64| rough_normal(hash2(self.seed ^ 2, d as u64));
         DayWeather {
             departure_degc: 2.6 * (own(day) + 0.8 * own(day - 1)) - if wet { 1.5 } else { 0.0 },
-            rain_mm: if wet {
-                1.0 - 7.0 * (1.0 - unit_of(hash(3))).ln()
-            } else {
-                0.0
-            },
+            rain_mm: if wet { 1.0 - 7.0 * (1.0 - unit_of(hash(3))).ln() } else { 0.0 },
             rain_from_h: 18.0 * unit_of(hash(4)),
             wind_mps: 2.0 + 5.0 * unit_of(hash(5)) + if wet { 2.0 } else { 0.0 },
         }
@@ -61,8 +54,7 @@ impl Weather {
         let season = 14.5 + 6.0 * (turn * (f64::from(day_of_year(day)) - hottest) / 365.25).cos();
         // Blend the departures of yesterday and today, so that midnight has no step.
         let weight = (hour / 8.0).min(1.0);
-        let departure = self.day(day - 1).departure_degc * (1.0 - weight)
-            + self.day(day).departure_degc * weight;
+        let departure = self.day(day - 1).departure_degc * (1.0 - weight) + self.day(day).departure_degc * weight;
         season + departure + 5.0 * (turn * (hour - 15.0) / 24.0).cos()
     }
 
@@ -71,11 +63,7 @@ impl Weather {
         let middle_ms = at_ms - HOUR_MS / 2;
         let day = self.day(clock.day(middle_ms));
         let since = clock.hour(middle_ms) - day.rain_from_h;
-        if (0.0..RAIN_HOURS).contains(&since) {
-            day.rain_mm / RAIN_HOURS
-        } else {
-            0.0
-        }
+        if (0.0..RAIN_HOURS).contains(&since) { day.rain_mm / RAIN_HOURS } else { 0.0 }
     }
 }
 
@@ -102,9 +90,7 @@ mod tests {
     #[test]
     fn about_every_fourth_day_is_wet() {
         let weather = Weather::new(5, true);
-        let wet = (0..1_000)
-            .filter(|day| weather.day(*day).rain_mm > 0.0)
-            .count();
+        let wet = (0..1_000).filter(|day| weather.day(*day).rain_mm > 0.0).count();
         assert!((220..350).contains(&wet), "{wet}");
     }
 }

@@ -38,21 +38,14 @@ impl City {
     pub(crate) fn plan_world(&mut self) {
         let start_ms = self.config.start_ms;
         let today = self.fill.clock.day(start_ms);
-        self.agenda
-            .push((start_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS, Action::Hour);
-        self.agenda.push(
-            self.fill.clock.utc_ms(today + 1, 0),
-            Action::Midnight(today + 1),
-        );
+        self.agenda.push((start_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS, Action::Hour);
+        self.agenda.push(self.fill.clock.utc_ms(today + 1, 0), Action::Midnight(today + 1));
         let evening_ms = self.fill.clock.utc_ms(today, EVENING_MS);
         if evening_ms > start_ms {
             self.agenda.push(evening_ms, Action::Evening(today));
             self.plan_shifts(today);
         } else {
-            self.agenda.push(
-                self.fill.clock.utc_ms(today + 1, EVENING_MS),
-                Action::Evening(today + 1),
-            );
+            self.agenda.push(self.fill.clock.utc_ms(today + 1, EVENING_MS), Action::Evening(today + 1));
             self.plan_shifts(today);
             self.plan_shifts(today + 1);
         }
@@ -63,15 +56,9 @@ impl City {
     /// Shifts of a local day start at their time; those that should be under way start now with what is left of them.
     fn plan_shifts(&mut self, day: i64) {
         for truck in 0..self.trucks.len() {
-            let starts_ms = self
-                .fill
-                .clock
-                .utc_ms(day, SHIFT_STARTS_MS[self.rounds.truck_shift[truck]]);
+            let starts_ms = self.fill.clock.utc_ms(day, SHIFT_STARTS_MS[self.rounds.truck_shift[truck]]);
             let late_ms = self.trucks[truck].rng.int(0, 6 * MINUTE_MS);
-            self.agenda.push(
-                (starts_ms + late_ms).max(self.now_ms),
-                Action::ShiftStart(truck, day, self.config.start_ms),
-            );
+            self.agenda.push((starts_ms + late_ms).max(self.now_ms), Action::ShiftStart(truck, day, self.config.start_ms));
         }
     }
 
@@ -80,10 +67,7 @@ impl City {
             self.emit_now(draft, "planning");
         }
         self.plan_shifts(day + 1);
-        self.agenda.push(
-            self.fill.clock.utc_ms(day + 1, EVENING_MS),
-            Action::Evening(day + 1),
-        );
+        self.agenda.push(self.fill.clock.utc_ms(day + 1, EVENING_MS), Action::Evening(day + 1));
     }
 
     pub(crate) fn on_midnight(&mut self, day: i64) {
@@ -95,10 +79,7 @@ impl City {
         self.plan_closures();
         self.plan_outages();
         self.customers_consider();
-        self.agenda.push(
-            self.fill.clock.utc_ms(day + 1, 0),
-            Action::Midnight(day + 1),
-        );
+        self.agenda.push(self.fill.clock.utc_ms(day + 1, 0), Action::Midnight(day + 1));
     }
 
     pub(crate) fn on_hour(&mut self) {
@@ -107,12 +88,7 @@ impl City {
         let (clock, weather) = (&self.fill.clock, &self.fill.weather);
         let today = weather.day(clock.day(now_ms));
         let rain_mm = weather.rain_in_hour_mm(clock, now_ms);
-        let sky = Sky {
-            temperature_degc: weather.ambient_degc(clock, now_ms),
-            rain_mm,
-            wind_mps: today.wind_mps,
-            period_s: 3_600.0,
-        };
+        let sky = Sky { temperature_degc: weather.ambient_degc(clock, now_ms), rain_mm, wind_mps: today.wind_mps, period_s: 3_600.0 };
         let humidity = if rain_mm > 0.0 { 0.9 } else { 0.6 };
         let mut drafts: Vec<_> = self
             .layout
@@ -121,11 +97,7 @@ impl City {
             .enumerate()
             .map(|(zone, at)| {
                 // Zones differ by a few tenths of a degree.
-                let own = Sky {
-                    temperature_degc: sky.temperature_degc
-                        + 0.3 * rough_normal(hash2(zone as u64, 0x2042)),
-                    ..sky
-                };
+                let own = Sky { temperature_degc: sky.temperature_degc + 0.3 * rough_normal(hash2(zone as u64, 0x2042)), ..sky };
                 weather_observed(&at.id, own, humidity)
             })
             .collect();
@@ -133,29 +105,17 @@ impl City {
             for horizon_h in [6, 24, 48] {
                 let valid_ms = now_ms + horizon_h * HOUR_MS;
                 // The further ahead, the more the forecast errs.
-                let error = rough_normal(hash2(self.config.seed ^ hour as u64, horizon_h as u64))
-                    * (0.5 + horizon_h as f64 / 24.0);
+                let error = rough_normal(hash2(self.config.seed ^ hour as u64, horizon_h as u64)) * (0.5 + horizon_h as f64 / 24.0);
                 let then = weather.day(clock.day(valid_ms));
-                let rain_mm: f64 = (0..6)
-                    .map(|back| weather.rain_in_hour_mm(clock, valid_ms - back * HOUR_MS))
-                    .sum();
+                let rain_mm: f64 = (0..6).map(|back| weather.rain_in_hour_mm(clock, valid_ms - back * HOUR_MS)).sum();
                 let sky = Sky {
                     temperature_degc: weather.ambient_degc(clock, valid_ms) + error,
                     rain_mm: rain_mm * (1.0 + 0.2 * error).max(0.0),
                     wind_mps: (then.wind_mps + 0.5 * error).max(0.0),
                     period_s: 6.0 * 3_600.0,
                 };
-                let probability = if rain_mm > 0.0 {
-                    0.8 - 0.05 * error.abs()
-                } else {
-                    0.12 + 0.04 * error.abs()
-                };
-                drafts.extend(
-                    self.layout
-                        .zones
-                        .iter()
-                        .map(|zone| weather_forecast(&zone.id, now_ms, valid_ms, sky, probability)),
-                );
+                let probability = if rain_mm > 0.0 { 0.8 - 0.05 * error.abs() } else { 0.12 + 0.04 * error.abs() };
+                drafts.extend(self.layout.zones.iter().map(|zone| weather_forecast(&zone.id, now_ms, valid_ms, sky, probability)));
             }
         }
         for draft in drafts {
@@ -166,66 +126,36 @@ impl City {
 
     /// Draws the closures that begin within a day.
     fn plan_closures(&mut self) {
-        let count = self
-            .world_rng
-            .poisson(self.config.faults.road_closures_per_day);
+        let count = self.world_rng.poisson(self.config.faults.road_closures_per_day);
         for _ in 0..count {
             let rng = &mut self.world_rng;
             let site = &self.layout.sites[rng.index(self.layout.sites.len())];
-            let at = Point {
-                x_m: site.at.x_m + rng.between(-80.0, 80.0),
-                y_m: site.at.y_m + rng.between(-80.0, 80.0),
-            };
+            let at = Point { x_m: site.at.x_m + rng.between(-80.0, 80.0), y_m: site.at.y_m + rng.between(-80.0, 80.0) };
             let from_ms = self.now_ms + rng.int(0, DAY_MS);
             let lasts_ms = rng.int(2 * HOUR_MS, 36 * HOUR_MS);
-            let reason =
-                ["works", "event", "accident", "weather"][rng.weighted(&[5.0, 1.0, 3.0, 1.0])];
-            let (column, row) = (
-                (at.x_m / 60.0).round() as i64,
-                (at.y_m / 60.0).round() as i64,
-            );
+            let reason = ["works", "event", "accident", "weather"][rng.weighted(&[5.0, 1.0, 3.0, 1.0])];
+            let (column, row) = ((at.x_m / 60.0).round() as i64, (at.y_m / 60.0).round() as i64);
             self.closures_planned += 1;
             let number = self.closures_planned;
-            self.closures.push(Closure {
-                number,
-                segment_id: format!("seg-{column}-{row}"),
-                reason,
-                at,
-                from_ms,
-                until_ms: from_ms + lasts_ms,
-            });
+            self.closures.push(Closure { number, segment_id: format!("seg-{column}-{row}"), reason, at, from_ms, until_ms: from_ms + lasts_ms });
             self.agenda.push(from_ms, Action::RoadCloses(number));
         }
     }
 
     pub(crate) fn on_road_closes(&mut self, number: usize) {
-        let Some(closure) = self
-            .closures
-            .iter()
-            .find(|closure| closure.number == number)
-        else {
+        let Some(closure) = self.closures.iter().find(|closure| closure.number == number) else {
             return;
         };
         let (id, until_ms) = (format!("closure-{number:05}"), closure.until_ms);
         let at = self.layout.degrees(closure.at);
-        let draft = road_closure(
-            &id,
-            &closure.segment_id,
-            closure.reason,
-            closure.from_ms,
-            closure.until_ms,
-            at,
-        );
+        let draft = road_closure(&id, &closure.segment_id, closure.reason, closure.from_ms, closure.until_ms, at);
         self.record_fault(FaultKind::RoadClosure, id, until_ms, None);
         self.emit_now(draft, "traffic-office");
     }
 
     fn plan_outages(&mut self) {
         for facility in 0..self.layout.disposals.len() {
-            if self
-                .world_rng
-                .chance(self.config.faults.facility_outage_per_facility_day)
-            {
+            if self.world_rng.chance(self.config.faults.facility_outage_per_facility_day) {
                 let at_ms = self.now_ms + self.world_rng.int(0, DAY_MS);
                 self.agenda.push(at_ms, Action::FacilityCloses(facility));
             }

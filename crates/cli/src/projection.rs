@@ -67,7 +67,14 @@ impl Projection {
             }
         }
         while !stop.load(Ordering::Relaxed) {
-            for (at, records) in reader.poll(POLL_MS)? {
+            let records = match reader.poll(POLL_MS) {
+                Err(e @ LogError::Unavailable { .. }) => {
+                    tracing::warn!(error = %e, "the log is away; the projection waits for it");
+                    continue;
+                }
+                other => other?,
+            };
+            for (at, records) in records {
                 if let Some(key) = keys.get(&at) {
                     self.apply(view.as_mut(), key, &records, stop)?;
                 }

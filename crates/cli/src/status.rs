@@ -174,7 +174,8 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
         println!("{text}");
         return Ok(());
     }
-    let p: PipelineStatus = serde_json::from_str(&text)?;
+    let mut answer: serde_json::Value = serde_json::from_str(&text)?;
+    let p: PipelineStatus = serde_json::from_value(answer["pipeline"].take())?;
     println!("{}  pid {}  {}", p.topology, found.pid, found.url);
     println!("{:<14} {:<8} {:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>7} {:>7} {:>8}", "stage", "kind", "in", "emitted", "folded", "filtered", "duplicate", "unmatched", "late", "dead", "pending");
     for s in &p.stages {

@@ -51,9 +51,7 @@ pub enum ModelError {
         actual: f64,
     },
     /// The rows lack a column or have it in a type that cannot become a number.
-    #[error(
-        "column {column}: {message}; hint: compare the topology's select with the model's inputs"
-    )]
+    #[error("column {column}: {message}; hint: compare the topology's select with the model's inputs")]
     Column {
         /// The column.
         column: String,
@@ -69,9 +67,7 @@ pub enum ModelError {
         root: PathBuf,
     },
     /// A version that exists with other content.
-    #[error(
-        "version {version} exists already with other content; hint: versions are immutable, choose another"
-    )]
+    #[error("version {version} exists already with other content; hint: versions are immutable, choose another")]
     VersionTaken {
         /// The version.
         version: String,
@@ -84,21 +80,11 @@ pub enum ModelError {
 impl ModelError {
     /// The same as the error of a predictor's call.
     pub fn for_predictor(&self, predictor: &str) -> PredictError {
-        PredictError {
-            predictor: predictor.to_owned(),
-            message: self.to_string(),
-        }
+        PredictError { predictor: predictor.to_owned(), message: self.to_string() }
     }
 
-    pub(crate) fn io(
-        action: &'static str,
-        path: &std::path::Path,
-    ) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Io { action, path, source }
     }
 }

@@ -2,9 +2,7 @@
 //! the model was trained with (unknown ones are missing). The ordered names, kinds and categories are hashed: rows
 //! that were built differently show a different feature hash in every prediction.
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
@@ -37,11 +35,7 @@ pub struct FeatureSpec {
 impl FeatureSpec {
     /// A numeric feature.
     pub fn number(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            kind: FeatureKind::Number,
-            categories: Vec::new(),
-        }
+        Self { name: name.into(), kind: FeatureKind::Number, categories: Vec::new() }
     }
 
     /// The kind that fits a column's type, or `None` when it cannot be a feature.
@@ -57,9 +51,7 @@ impl FeatureSpec {
 
 /// FNV-1a, 64 bits: names content, protects against mistakes and not against malice.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Hash of ordered feature names, kinds and categories, 16 hex digits.
@@ -96,35 +88,21 @@ impl NumberColumn {
     /// # Errors
     /// When the column is absent or its type does not fit the feature's kind.
     pub fn find(rows: &RecordBatch, feature: &FeatureSpec) -> Result<Self, ModelError> {
-        let column = rows
-            .column_by_name(&feature.name)
-            .ok_or_else(|| ModelError::Column {
-                column: feature.name.clone(),
-                message: "is not in the rows".to_owned(),
-            })?;
+        let column =
+            rows.column_by_name(&feature.name).ok_or_else(|| ModelError::Column { column: feature.name.clone(), message: "is not in the rows".to_owned() })?;
         let wrong = || ModelError::Column {
             column: feature.name.clone(),
-            message: format!(
-                "has type {}, the model takes it as {:?}",
-                column.data_type(),
-                feature.kind
-            ),
+            message: format!("has type {}, the model takes it as {:?}", column.data_type(), feature.kind),
         };
         match feature.kind {
             FeatureKind::Number => {
                 if let Some(floats) = downcast::<Float64Array>(column) {
                     return Ok(Self::Float(floats));
                 }
-                downcast::<Int64Array>(column)
-                    .map(Self::Int)
-                    .ok_or_else(wrong)
+                downcast::<Int64Array>(column).map(Self::Int).ok_or_else(wrong)
             }
-            FeatureKind::Flag => downcast::<BooleanArray>(column)
-                .map(Self::Flag)
-                .ok_or_else(wrong),
-            FeatureKind::Category => downcast::<StringArray>(column)
-                .map(|strings| Self::Category(strings, feature.categories.clone()))
-                .ok_or_else(wrong),
+            FeatureKind::Flag => downcast::<BooleanArray>(column).map(Self::Flag).ok_or_else(wrong),
+            FeatureKind::Category => downcast::<StringArray>(column).map(|strings| Self::Category(strings, feature.categories.clone())).ok_or_else(wrong),
         }
     }
 
@@ -134,9 +112,9 @@ impl NumberColumn {
             Self::Float(values) if values.is_valid(row) => values.value(row),
             Self::Int(values) if values.is_valid(row) => values.value(row) as f64,
             Self::Flag(values) if values.is_valid(row) => f64::from(u8::from(values.value(row))),
-            Self::Category(values, codes) if values.is_valid(row) => codes
-                .binary_search_by(|code| code.as_str().cmp(values.value(row)))
-                .map_or(f64::NAN, |index| index as f64),
+            Self::Category(values, codes) if values.is_valid(row) => {
+                codes.binary_search_by(|code| code.as_str().cmp(values.value(row))).map_or(f64::NAN, |index| index as f64)
+            }
             _ => f64::NAN,
         }
     }
@@ -151,10 +129,7 @@ fn downcast<T: Array + Clone + 'static>(column: &ArrayRef) -> Option<T> {
 /// # Errors
 /// When a column is absent or of another type.
 pub fn matrix(rows: &RecordBatch, features: &[FeatureSpec]) -> Result<Vec<f64>, ModelError> {
-    let columns = features
-        .iter()
-        .map(|feature| NumberColumn::find(rows, feature))
-        .collect::<Result<Vec<_>, ModelError>>()?;
+    let columns = features.iter().map(|feature| NumberColumn::find(rows, feature)).collect::<Result<Vec<_>, ModelError>>()?;
     let mut values = Vec::with_capacity(rows.num_rows() * columns.len());
     for row in 0..rows.num_rows() {
         values.extend(columns.iter().map(|column| column.value(row)));
@@ -192,16 +167,8 @@ mod tests {
     fn nulls_and_unknown_categories_are_missing() {
         let features = [
             FeatureSpec::number("level"),
-            FeatureSpec {
-                name: "stuck".into(),
-                kind: FeatureKind::Flag,
-                categories: vec![],
-            },
-            FeatureSpec {
-                name: "waste_stream".into(),
-                kind: FeatureKind::Category,
-                categories: vec!["glass".into(), "paper".into()],
-            },
+            FeatureSpec { name: "stuck".into(), kind: FeatureKind::Flag, categories: vec![] },
+            FeatureSpec { name: "waste_stream".into(), kind: FeatureKind::Category, categories: vec!["glass".into(), "paper".into()] },
         ];
         let values = matrix(&rows(), &features).unwrap();
         assert_eq!(&values[..3], &[0.5, 1.0, 1.0]);
@@ -210,27 +177,15 @@ mod tests {
 
     #[test]
     fn an_absent_column_is_named() {
-        let error = matrix(&rows(), &[FeatureSpec::number("rate_24h_per_h")])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("rate_24h_per_h") && error.contains("hint"),
-            "{error}"
-        );
+        let error = matrix(&rows(), &[FeatureSpec::number("rate_24h_per_h")]).unwrap_err().to_string();
+        assert!(error.contains("rate_24h_per_h") && error.contains("hint"), "{error}");
     }
 
     #[test]
     fn the_hash_depends_on_order_and_categories() {
         let (a, b) = (FeatureSpec::number("a"), FeatureSpec::number("b"));
-        assert_ne!(
-            feature_hash(&[a.clone(), b.clone()]),
-            feature_hash(&[b, a.clone()])
-        );
-        let mut category = FeatureSpec {
-            name: "a".into(),
-            kind: FeatureKind::Category,
-            categories: vec![],
-        };
+        assert_ne!(feature_hash(&[a.clone(), b.clone()]), feature_hash(&[b, a.clone()]));
+        let mut category = FeatureSpec { name: "a".into(), kind: FeatureKind::Category, categories: vec![] };
         let before = feature_hash(std::slice::from_ref(&category));
         category.categories.push("paper".into());
         assert_ne!(before, feature_hash(&[category]));

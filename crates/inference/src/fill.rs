@@ -38,11 +38,7 @@ pub const COLUMNS: [&str; 13] = [
 
 /// Schema of [`COLUMNS`].
 pub fn schema() -> SchemaRef {
-    Arc::new(Schema::new(
-        COLUMNS
-            .map(|name| Field::new(name, DataType::Float64, true))
-            .to_vec(),
-    ))
+    Arc::new(Schema::new(COLUMNS.map(|name| Field::new(name, DataType::Float64, true)).to_vec()))
 }
 
 /// How a path becomes columns.
@@ -60,17 +56,12 @@ impl FillShape {
     pub fn row(&self, path: &LevelPath, hours_to_visit: f64) -> [f64; 13] {
         let mut row = [f64::NAN; 13];
         for (index, hours) in HORIZONS_H.iter().enumerate() {
-            row[index * 3..index * 3 + 3]
-                .copy_from_slice(&path.at(*hours).map(|level| level.clamp(0.0, 1.0)));
+            row[index * 3..index * 3 + 3].copy_from_slice(&path.at(*hours).map(|level| level.clamp(0.0, 1.0)));
         }
         row[9..12].copy_from_slice(&path.hours_to(self.full_level, HOURS_TO_FULL_CAP_H));
         if !hours_to_visit.is_nan() {
             let raw = path.probability_full(hours_to_visit, self.full_level);
-            row[12] = if raw >= 1.0 {
-                1.0
-            } else {
-                self.overflow.apply(raw)
-            };
+            row[12] = if raw >= 1.0 { 1.0 } else { self.overflow.apply(raw) };
         }
         row
     }
@@ -86,26 +77,15 @@ pub struct RowBuilder {
 impl RowBuilder {
     /// For rows of `schema`, whose fields are Float64.
     pub fn new(schema: SchemaRef, rows: usize) -> Self {
-        let columns = schema
-            .fields()
-            .iter()
-            .map(|_| Float64Builder::with_capacity(rows))
-            .collect();
-        Self {
-            schema,
-            columns,
-            declined: Vec::with_capacity(rows),
-        }
+        let columns = schema.fields().iter().map(|_| Float64Builder::with_capacity(rows)).collect();
+        Self { schema, columns, declined: Vec::with_capacity(rows) }
     }
 
     /// Adds one row.
     pub fn push(&mut self, row: Option<&[f64]>) {
         self.declined.push(row.is_none());
         for (index, column) in self.columns.iter_mut().enumerate() {
-            column.append_option(
-                row.and_then(|row| row.get(index).copied())
-                    .filter(|value| !value.is_nan()),
-            );
+            column.append_option(row.and_then(|row| row.get(index).copied()).filter(|value| !value.is_nan()));
         }
     }
 
@@ -114,16 +94,9 @@ impl RowBuilder {
     /// # Errors
     /// When arrow refuses the columns.
     pub fn finish(mut self) -> Result<Prediction, ModelError> {
-        let arrays = self
-            .columns
-            .iter_mut()
-            .map(|column| Arc::new(column.finish()) as ArrayRef)
-            .collect();
+        let arrays = self.columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
         let columns = RecordBatch::try_new(self.schema, arrays)?;
-        let declined = self
-            .declined
-            .contains(&true)
-            .then(|| BooleanArray::from(self.declined));
+        let declined = self.declined.contains(&true).then(|| BooleanArray::from(self.declined));
         Ok(Prediction { columns, declined })
     }
 }

@@ -67,32 +67,16 @@ impl GbdtPredictor {
         let manifest = bundle.manifest.clone();
         let (roles, width, outputs): (&[&str], usize, SchemaRef) = match &manifest.decoder {
             Decoder::Fill { .. } => (&FILL_ROLES, manifest.features.len() + 1, fill::schema()),
-            Decoder::Score { column, .. } => (
-                &[SCORE_ROLE],
-                manifest.features.len(),
-                Arc::new(Schema::new(vec![Field::new(
-                    column,
-                    DataType::Float64,
-                    true,
-                )])),
-            ),
+            Decoder::Score { column, .. } => (&[SCORE_ROLE], manifest.features.len(), Arc::new(Schema::new(vec![Field::new(column, DataType::Float64, true)]))),
         };
         let mut trees = Vec::new();
         for role in roles {
-            let text = bundle
-                .texts
-                .get(*role)
-                .ok_or_else(|| ModelError::Manifest {
-                    message: format!("role {role} is missing"),
-                    hint: "train the model again",
-                })?;
+            let text =
+                bundle.texts.get(*role).ok_or_else(|| ModelError::Manifest { message: format!("role {role} is missing"), hint: "train the model again" })?;
             let model = TreeModel::parse(text)?;
             if model.features() != width {
                 return Err(ModelError::Manifest {
-                    message: format!(
-                        "{role} takes {} features, the manifest lists {width}",
-                        model.features()
-                    ),
+                    message: format!("{role} takes {} features, the manifest lists {width}", model.features()),
                     hint: "train the model again",
                 });
             }
@@ -100,35 +84,19 @@ impl GbdtPredictor {
         }
         let mut specs = manifest.features.clone();
         let mut place = |name: &str| {
-            specs
-                .iter()
-                .position(|spec| spec.name == name)
-                .unwrap_or_else(|| {
-                    specs.push(FeatureSpec::number(name));
-                    specs.len() - 1
-                })
+            specs.iter().position(|spec| spec.name == name).unwrap_or_else(|| {
+                specs.push(FeatureSpec::number(name));
+                specs.len() - 1
+            })
         };
         let (mut level, mut hours_to_visit) = (0, 0);
         if matches!(manifest.decoder, Decoder::Fill { .. }) {
             level = place(LEVEL);
             hours_to_visit = place(HOURS_TO_VISIT);
         }
-        let domain = manifest
-            .domain
-            .iter()
-            .map(|range| (place(&range.column), range.min, range.max, range.missing_ok))
-            .collect();
+        let domain = manifest.domain.iter().map(|range| (place(&range.column), range.min, range.max, range.missing_ok)).collect();
         let inputs = specs.iter().map(|spec| spec.name.clone()).collect();
-        Ok(Self {
-            manifest,
-            trees,
-            specs,
-            inputs,
-            outputs,
-            domain,
-            level,
-            hours_to_visit,
-        })
+        Ok(Self { manifest, trees, specs, inputs, outputs, domain, level, hours_to_visit })
     }
 
     /// The bundle's manifest.
@@ -140,11 +108,7 @@ impl GbdtPredictor {
     pub fn answer(&self, inputs: &[f64]) -> Option<Vec<f64>> {
         let outside = self.domain.iter().any(|(index, min, max, missing_ok)| {
             let value = inputs[*index];
-            if value.is_nan() {
-                !missing_ok
-            } else {
-                value < *min || value > *max
-            }
+            if value.is_nan() { !missing_ok } else { value < *min || value > *max }
         });
         if outside {
             return None;
@@ -158,10 +122,7 @@ impl GbdtPredictor {
                 let path = self.path(features, inputs[self.level]);
                 Some(shape.row(&path, inputs[self.hours_to_visit]).to_vec())
             }
-            Decoder::Score { calibration, .. } => self
-                .trees
-                .first()
-                .map(|trees| vec![calibration.apply(trees.predict(features))]),
+            Decoder::Score { calibration, .. } => self.trees.first().map(|trees| vec![calibration.apply(trees.predict(features))]),
         }
     }
 
@@ -199,36 +160,19 @@ impl GbdtPredictor {
                 quantiles
             })
             .collect();
-        LevelPath::new(
-            level,
-            horizons.iter().map(|horizon| horizon.hours).collect(),
-            levels,
-        )
+        LevelPath::new(level, horizons.iter().map(|horizon| horizon.hours).collect(), levels)
     }
 
     /// The golden row of an input, as the trainer stores it.
     pub fn golden(&self, inputs: &[f64]) -> GoldenRow {
-        let outputs = self
-            .answer(inputs)
-            .unwrap_or_else(|| vec![f64::NAN; self.outputs.fields().len()]);
-        GoldenRow {
-            inputs: inputs.iter().map(|value| to_bits(*value)).collect(),
-            outputs: outputs.iter().map(|value| to_bits(*value)).collect(),
-        }
+        let outputs = self.answer(inputs).unwrap_or_else(|| vec![f64::NAN; self.outputs.fields().len()]);
+        GoldenRow { inputs: inputs.iter().map(|value| to_bits(*value)).collect(), outputs: outputs.iter().map(|value| to_bits(*value)).collect() }
     }
 
     fn check_golden(&self, row: usize, golden: &GoldenRow) -> Result<(), ModelError> {
-        let inputs: Vec<f64> = golden
-            .inputs
-            .iter()
-            .map(|bits| from_bits(bits.as_deref()))
-            .collect();
-        if inputs.len() != self.inputs.len() || golden.outputs.len() != self.outputs.fields().len()
-        {
-            return Err(ModelError::Manifest {
-                message: format!("golden row {row} has another shape than the model"),
-                hint: "train the model again",
-            });
+        let inputs: Vec<f64> = golden.inputs.iter().map(|bits| from_bits(bits.as_deref())).collect();
+        if inputs.len() != self.inputs.len() || golden.outputs.len() != self.outputs.fields().len() {
+            return Err(ModelError::Manifest { message: format!("golden row {row} has another shape than the model"), hint: "train the model again" });
         }
         let exact = matches!(self.manifest.decoder, Decoder::Fill { .. });
         let actual = self.golden(&inputs);
@@ -237,12 +181,7 @@ impl GbdtPredictor {
             let close = !exact && (a - b).abs() <= 1e-12;
             if expected != actual && !close {
                 let column = self.outputs.field(index).name().clone();
-                return Err(ModelError::Golden {
-                    row,
-                    column,
-                    expected: a,
-                    actual: b,
-                });
+                return Err(ModelError::Golden { row, column, expected: a, actual: b });
             }
         }
         Ok(())
@@ -280,7 +219,6 @@ impl Predictor for GbdtPredictor {
     }
 
     fn predict(&mut self, rows: &RecordBatch) -> Result<Prediction, PredictError> {
-        self.try_predict(rows)
-            .map_err(|error| error.for_predictor(&self.manifest.name))
+        self.try_predict(rows).map_err(|error| error.for_predictor(&self.manifest.name))
     }
 }

@@ -33,24 +33,12 @@ impl Default for FillHeuristicOptions {
         let mut prior_rate_per_h = [0.010; 24];
         prior_rate_per_h[..5].fill(0.002);
         prior_rate_per_h[22..].fill(0.004);
-        Self {
-            full_level: 1.0,
-            measured_spread: (0.4, 1.8),
-            prior_spread: (0.2, 3.0),
-            reading_noise: 0.03,
-            least_high_rate_per_h: 0.004,
-            prior_rate_per_h,
-        }
+        Self { full_level: 1.0, measured_spread: (0.4, 1.8), prior_spread: (0.2, 3.0), reading_noise: 0.03, least_high_rate_per_h: 0.004, prior_rate_per_h }
     }
 }
 
 /// Measured rates, the preferred one first.
-const RATES: [&str; 4] = [
-    "rate_24h_per_h",
-    "rate_7d_per_h",
-    "rate_since_emptied_per_h",
-    "rate_72h_per_h",
-];
+const RATES: [&str; 4] = ["rate_24h_per_h", "rate_7d_per_h", "rate_since_emptied_per_h", "rate_72h_per_h"];
 const SILENT_H: &str = "silent_h";
 const HOUR_OF_DAY: &str = "hour_of_day";
 
@@ -72,25 +60,11 @@ impl FillHeuristic {
 
     /// A heuristic with these assumptions.
     pub fn new(options: FillHeuristicOptions) -> Self {
-        let inputs: Vec<String> = [LEVEL, HOURS_TO_VISIT, SILENT_H, HOUR_OF_DAY]
-            .into_iter()
-            .chain(RATES)
-            .map(str::to_owned)
-            .collect();
+        let inputs: Vec<String> = [LEVEL, HOURS_TO_VISIT, SILENT_H, HOUR_OF_DAY].into_iter().chain(RATES).map(str::to_owned).collect();
         let specs: Vec<FeatureSpec> = inputs.iter().map(FeatureSpec::number).collect();
-        let shape = FillShape {
-            full_level: options.full_level,
-            overflow: Calibration::default(),
-        };
+        let shape = FillShape { full_level: options.full_level, overflow: Calibration::default() };
         let feature_hash = feature_hash(&specs);
-        Self {
-            options,
-            shape,
-            specs,
-            inputs,
-            feature_hash,
-            outputs: fill::schema(),
-        }
+        Self { options, shape, specs, inputs, feature_hash, outputs: fill::schema() }
     }
 
     /// The inputs as features, in the order of [`Predictor::inputs`].
@@ -113,41 +87,24 @@ impl FillHeuristic {
         // A silent sensor's level is as old as its silence: the container went on filling meanwhile.
         let age_h = if inputs[2] > 0.0 { inputs[2] } else { 0.0 };
         let noise = self.options.reading_noise;
-        let measured = inputs[4..]
-            .iter()
-            .copied()
-            .find(|rate| rate.is_finite())
-            .map(|rate| rate.max(0.0));
+        let measured = inputs[4..].iter().copied().find(|rate| rate.is_finite()).map(|rate| rate.max(0.0));
         let levels = HORIZONS_H.map(|hours| {
             let passed_h = hours + age_h;
             let (rate, (low, high)) = match measured {
                 Some(rate) => (rate, self.options.measured_spread),
-                None => (
-                    self.prior_rate(inputs[3], passed_h),
-                    self.options.prior_spread,
-                ),
+                None => (self.prior_rate(inputs[3], passed_h), self.options.prior_spread),
             };
             let high_rate = (rate * high).max(self.options.least_high_rate_per_h);
-            [
-                level + rate * low * passed_h - noise,
-                level + rate * passed_h,
-                level + high_rate * passed_h + noise,
-            ]
+            [level + rate * low * passed_h - noise, level + rate * passed_h, level + high_rate * passed_h + noise]
         });
         LevelPath::new(level, HORIZONS_H.to_vec(), levels.to_vec())
     }
 
     /// Mean of the prior over the coming hours.
     fn prior_rate(&self, hour_of_day: f64, hours: f64) -> f64 {
-        let start = if hour_of_day.is_finite() {
-            hour_of_day.rem_euclid(24.0) as usize
-        } else {
-            0
-        };
+        let start = if hour_of_day.is_finite() { hour_of_day.rem_euclid(24.0) as usize } else { 0 };
         let count = (hours.clamp(1.0, 24.0)) as usize;
-        let sum: f64 = (0..count)
-            .map(|step| self.options.prior_rate_per_h[(start + step) % 24])
-            .sum();
+        let sum: f64 = (0..count).map(|step| self.options.prior_rate_per_h[(start + step) % 24]).sum();
         sum / count as f64
     }
 
@@ -189,8 +146,7 @@ impl Predictor for FillHeuristic {
     }
 
     fn predict(&mut self, rows: &RecordBatch) -> Result<Prediction, PredictError> {
-        self.try_predict(rows)
-            .map_err(|error| error.for_predictor(Self::NAME))
+        self.try_predict(rows).map_err(|error| error.for_predictor(Self::NAME))
     }
 }
 
@@ -214,12 +170,7 @@ mod tests {
     #[test]
     fn the_level_goes_on_at_the_preferred_rate() {
         let row = answer([0.4, 24.0, 0.0, 12.0, NO, 0.01, 0.5, 0.5]);
-        assert!(
-            (row[1] - 0.46).abs() < 1e-9
-                && (row[4] - 0.64).abs() < 1e-9
-                && (row[10] - 60.0).abs() < 1e-9,
-            "{row:?}"
-        );
+        assert!((row[1] - 0.46).abs() < 1e-9 && (row[4] - 0.64).abs() < 1e-9 && (row[10] - 60.0).abs() < 1e-9, "{row:?}");
         let preferred = answer([0.4, 24.0, 0.0, 12.0, 0.02, 0.01, 0.5, 0.5]);
         assert!((preferred[1] - 0.52).abs() < 1e-9);
     }
@@ -238,49 +189,32 @@ mod tests {
 
     #[test]
     fn without_a_rate_the_prior_answers_wider() {
-        let (prior, measured) = (
-            answer([0.2, NO, 0.0, 8.0, NO, NO, NO, NO]),
-            answer([0.2, NO, 0.0, 8.0, 0.01, NO, NO, NO]),
-        );
+        let (prior, measured) = (answer([0.2, NO, 0.0, 8.0, NO, NO, NO, NO]), answer([0.2, NO, 0.0, 8.0, 0.01, NO, NO, NO]));
         assert!(prior[5] - prior[3] > measured[5] - measured[3]);
         assert!(prior[12].is_nan(), "no visit planned");
     }
 
     #[test]
     fn silence_raises_the_forecast() {
-        let (fresh, silent) = (
-            answer([0.4, 12.0, 0.0, 8.0, 0.01, NO, NO, NO]),
-            answer([0.4, 12.0, 30.0, 8.0, 0.01, NO, NO, NO]),
-        );
+        let (fresh, silent) = (answer([0.4, 12.0, 0.0, 8.0, 0.01, NO, NO, NO]), answer([0.4, 12.0, 30.0, 8.0, 0.01, NO, NO, NO]));
         assert!(silent[1] > fresh[1] + 0.2 && silent[12] > fresh[12] && silent[10] < fresh[10]);
     }
 
     #[test]
     fn rows_without_a_level_are_declined_and_hold_nothing() {
         let mut heuristic = FillHeuristic::default();
-        let fields: Vec<Field> = heuristic
-            .inputs()
-            .iter()
-            .map(|name| Field::new(name, DataType::Float64, true))
-            .collect();
+        let fields: Vec<Field> = heuristic.inputs().iter().map(|name| Field::new(name, DataType::Float64, true)).collect();
         let columns = fields
             .iter()
             .map(|field| {
-                let first = if field.name() == LEVEL {
-                    None
-                } else {
-                    Some(0.01)
-                };
+                let first = if field.name() == LEVEL { None } else { Some(0.01) };
                 Arc::new(Float64Array::from(vec![first, Some(0.5), Some(7.3)])) as _
             })
             .collect();
         let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
         let answer = heuristic.predict(&rows).unwrap();
         let declined = answer.declined.unwrap();
-        assert_eq!(
-            [0, 1, 2].map(|row| declined.value(row)),
-            [true, false, true]
-        );
+        assert_eq!([0, 1, 2].map(|row| declined.value(row)), [true, false, true]);
         assert!(answer.columns.column(0).is_null(0) && answer.columns.column(0).is_valid(1));
         assert_eq!(answer.columns.schema(), heuristic.outputs());
     }

@@ -141,8 +141,7 @@ pub fn to_bits(value: f64) -> Option<String> {
 
 /// The reverse of [`to_bits`].
 pub fn from_bits(bits: Option<&str>) -> f64 {
-    bits.and_then(|text| u64::from_str_radix(text, 16).ok())
-        .map_or(f64::NAN, f64::from_bits)
+    bits.and_then(|text| u64::from_str_radix(text, 16).ok()).map_or(f64::NAN, f64::from_bits)
 }
 
 /// `value` with nine significant digits: short enough that decimal text reads back exactly.
@@ -175,11 +174,10 @@ impl Bundle {
     pub fn read(folder: &Path) -> Result<Self, ModelError> {
         let path = folder.join(MANIFEST_FILE);
         let text = std::fs::read_to_string(&path).map_err(ModelError::io("read", &path))?;
-        let manifest: Manifest =
-            serde_json::from_str(&text).map_err(|error| ModelError::Manifest {
-                message: format!("{}: {error}", path.display()),
-                hint: "the bundle was made by another version, train it again",
-            })?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| ModelError::Manifest {
+            message: format!("{}: {error}", path.display()),
+            hint: "the bundle was made by another version, train it again",
+        })?;
         let mut texts = BTreeMap::new();
         for (role, model) in &manifest.models {
             if model.file.contains(['/', '\\']) {
@@ -189,10 +187,7 @@ impl Bundle {
                 });
             }
             let path = folder.join(&model.file);
-            texts.insert(
-                role.clone(),
-                std::fs::read_to_string(&path).map_err(ModelError::io("read", &path))?,
-            );
+            texts.insert(role.clone(), std::fs::read_to_string(&path).map_err(ModelError::io("read", &path))?);
         }
         let bundle = Self { manifest, texts };
         bundle.check()?;
@@ -207,26 +202,17 @@ impl Bundle {
         let manifest = &self.manifest;
         let wrong = |message: String, hint| Err(ModelError::Manifest { message, hint });
         if manifest.format != FORMAT {
-            return wrong(
-                format!("format {} instead of {FORMAT}", manifest.format),
-                "train the model again",
-            );
+            return wrong(format!("format {} instead of {FORMAT}", manifest.format), "train the model again");
         }
         if feature_hash(&manifest.features) != manifest.feature_hash {
-            return wrong(
-                "features do not fit their hash".to_owned(),
-                "the manifest was altered, train the model again",
-            );
+            return wrong("features do not fit their hash".to_owned(), "the manifest was altered, train the model again");
         }
         for (role, model) in &manifest.models {
             let Some(text) = self.texts.get(role) else {
                 return wrong(format!("role {role} has no model"), "train the model again");
             };
             if checksum(text) != model.checksum {
-                return wrong(
-                    format!("{} does not fit its checksum", model.file),
-                    "copy the bundle again, whole",
-                );
+                return wrong(format!("{} does not fit its checksum", model.file), "copy the bundle again, whole");
             }
         }
         Ok(())
@@ -237,11 +223,8 @@ impl Bundle {
     /// # Errors
     /// When the manifest cannot be written as JSON.
     pub fn files(&self) -> Result<Vec<(String, String)>, ModelError> {
-        let mut json =
-            serde_json::to_string_pretty(&self.manifest).map_err(|error| ModelError::Manifest {
-                message: error.to_string(),
-                hint: "a number in it is not finite",
-            })?;
+        let mut json = serde_json::to_string_pretty(&self.manifest)
+            .map_err(|error| ModelError::Manifest { message: error.to_string(), hint: "a number in it is not finite" })?;
         json.push('\n');
         let mut files = vec![(MANIFEST_FILE.to_owned(), json)];
         for (role, model) in &self.manifest.models {
@@ -279,8 +262,7 @@ mod tests {
             value = (value * 3.999 * (1.0 - value)).abs();
             for scale in [1e-9, 1e-3, 1.0, 1e6] {
                 let short = rounded(value * scale);
-                let back: f64 =
-                    serde_json::from_str(&serde_json::to_string(&short).unwrap()).unwrap();
+                let back: f64 = serde_json::from_str(&serde_json::to_string(&short).unwrap()).unwrap();
                 assert_eq!(back.to_bits(), short.to_bits());
                 assert!((short - value * scale).abs() <= value * scale * 1e-8);
             }
@@ -290,10 +272,7 @@ mod tests {
     #[test]
     fn bits_keep_every_number_and_missing() {
         for value in [0.1 + 0.2, -0.0, f64::INFINITY, 5e-324] {
-            assert_eq!(
-                from_bits(to_bits(value).as_deref()).to_bits(),
-                value.to_bits()
-            );
+            assert_eq!(from_bits(to_bits(value).as_deref()).to_bits(), value.to_bits());
         }
         assert!(to_bits(f64::NAN).is_none() && from_bits(None).is_nan());
     }

@@ -18,9 +18,7 @@ impl LevelPath {
     /// (separately trained ones may cross); along the horizons each is made non-decreasing, because a container that
     /// is not emptied does not get emptier. The first horizon may lie below the level now: a reading has noise.
     pub fn new(level: f64, hours: Vec<f64>, mut levels: Vec<[f64; 3]>) -> Self {
-        debug_assert!(
-            hours.len() == levels.len() && hours.windows(2).all(|pair| pair[0] < pair[1])
-        );
+        debug_assert!(hours.len() == levels.len() && hours.windows(2).all(|pair| pair[0] < pair[1]));
         let mut floor = [f64::NEG_INFINITY; 3];
         for quantiles in &mut levels {
             quantiles.sort_by(f64::total_cmp);
@@ -29,11 +27,7 @@ impl LevelPath {
                 *floor = *value;
             }
         }
-        Self {
-            level,
-            hours,
-            levels,
-        }
+        Self { level, hours, levels }
     }
 
     /// The latent level's `[p10, p50, p90]` after `hours`: linear between horizons, beyond the last one on with the
@@ -47,8 +41,7 @@ impl LevelPath {
         for (to_hours, levels) in self.hours.iter().zip(&self.levels) {
             let to = levels[quantile];
             if hours <= *to_hours {
-                return from
-                    + (to - from) * ((hours - from_hours) / (to_hours - from_hours)).max(0.0);
+                return from + (to - from) * ((hours - from_hours) / (to_hours - from_hours)).max(0.0);
             }
             (from_hours, from) = (*to_hours, to);
         }
@@ -76,17 +69,12 @@ impl LevelPath {
         for (to_hours, levels) in self.hours.iter().zip(&self.levels) {
             let to = levels[quantile];
             if to >= full {
-                return (from_hours + (to_hours - from_hours) * ((full - from) / (to - from)))
-                    .min(cap_hours);
+                return (from_hours + (to_hours - from_hours) * ((full - from) / (to - from))).min(cap_hours);
             }
             (from_hours, from) = (*to_hours, to);
         }
         let rate = self.tail_rate(quantile);
-        if rate > 0.0 {
-            (from_hours + (full - from) / rate).min(cap_hours)
-        } else {
-            cap_hours
-        }
+        if rate > 0.0 { (from_hours + (full - from) / rate).min(cap_hours) } else { cap_hours }
     }
 
     /// Probability that the latent level has reached `full` after `hours`, from a distribution with the three
@@ -98,12 +86,7 @@ impl LevelPath {
         }
         let [low, middle, high] = self.at(hours.max(0.0));
         let distance = middle - full;
-        let width = if distance > 0.0 {
-            middle - low
-        } else {
-            high - middle
-        }
-        .max(1e-6);
+        let width = if distance > 0.0 { middle - low } else { high - middle }.max(1e-6);
         let scaled = distance / width * (4.0 / 3.0);
         0.5 * (1.0 + scaled / (1.0 + scaled * scaled).sqrt())
     }
@@ -128,11 +111,7 @@ impl Calibration {
         for pair in self.knots.windows(2) {
             let ((from, low), (to, high)) = (pair[0], pair[1]);
             if raw <= to {
-                return if to > from {
-                    low + (high - low) * ((raw - from) / (to - from))
-                } else {
-                    high
-                };
+                return if to > from { low + (high - low) * ((raw - from) / (to - from)) } else { high };
             }
         }
         last.1
@@ -144,20 +123,12 @@ mod tests {
     use super::*;
 
     fn path() -> LevelPath {
-        LevelPath::new(
-            0.4,
-            vec![6.0, 24.0, 48.0],
-            vec![[0.45, 0.5, 0.6], [0.6, 0.7, 1.0], [0.8, 1.0, 1.6]],
-        )
+        LevelPath::new(0.4, vec![6.0, 24.0, 48.0], vec![[0.45, 0.5, 0.6], [0.6, 0.7, 1.0], [0.8, 1.0, 1.6]])
     }
 
     #[test]
     fn crossing_quantiles_are_sorted_and_no_horizon_falls_below_an_earlier_one() {
-        let path = LevelPath::new(
-            0.4,
-            vec![6.0, 24.0],
-            vec![[0.6, 0.5, 0.45], [0.3, 0.9, 0.55]],
-        );
+        let path = LevelPath::new(0.4, vec![6.0, 24.0], vec![[0.6, 0.5, 0.45], [0.3, 0.9, 0.55]]);
         assert_eq!(path.at(6.0), [0.45, 0.5, 0.6]);
         assert_eq!(path.at(24.0), [0.45, 0.55, 0.9]);
     }
@@ -191,38 +162,17 @@ mod tests {
     #[test]
     fn the_probability_matches_the_three_quantiles() {
         let path = path();
-        assert!(
-            (path.probability_full(24.0, 1.0) - 0.1).abs() < 1e-9,
-            "p90 is at full"
-        );
-        assert!(
-            (path.probability_full(48.0, 1.0) - 0.5).abs() < 1e-9,
-            "p50 is at full"
-        );
-        assert!(
-            (path.probability_full(72.0, 1.0) - 0.9).abs() < 1e-9,
-            "p10 is at full"
-        );
-        let probabilities: Vec<f64> = (0..200)
-            .map(|hour| path.probability_full(f64::from(hour), 1.0))
-            .collect();
-        assert!(
-            probabilities
-                .windows(2)
-                .all(|pair| pair[0] <= pair[1] + 1e-12),
-            "{probabilities:?}"
-        );
+        assert!((path.probability_full(24.0, 1.0) - 0.1).abs() < 1e-9, "p90 is at full");
+        assert!((path.probability_full(48.0, 1.0) - 0.5).abs() < 1e-9, "p50 is at full");
+        assert!((path.probability_full(72.0, 1.0) - 0.9).abs() < 1e-9, "p10 is at full");
+        let probabilities: Vec<f64> = (0..200).map(|hour| path.probability_full(f64::from(hour), 1.0)).collect();
+        assert!(probabilities.windows(2).all(|pair| pair[0] <= pair[1] + 1e-12), "{probabilities:?}");
     }
 
     #[test]
     fn calibration_interpolates_and_holds_its_ends() {
-        let calibration = Calibration {
-            knots: vec![(0.2, 0.1), (0.4, 0.1), (0.6, 0.9)],
-        };
-        assert_eq!(
-            [0.0, 0.3, 0.5, 1.0].map(|raw| calibration.apply(raw)),
-            [0.1, 0.1, 0.5, 0.9]
-        );
+        let calibration = Calibration { knots: vec![(0.2, 0.1), (0.4, 0.1), (0.6, 0.9)] };
+        assert_eq!([0.0, 0.3, 0.5, 1.0].map(|raw| calibration.apply(raw)), [0.1, 0.1, 0.5, 0.9]);
         assert_eq!(Calibration::default().apply(0.37), 0.37);
     }
 }

@@ -33,13 +33,7 @@ impl ModelStore {
         let target = family.join(plain(version)?);
         fs::create_dir_all(&family).map_err(ModelError::io("create", &family))?;
         if target.exists() {
-            return if same_files(bundle, &target)? {
-                Ok(target)
-            } else {
-                Err(ModelError::VersionTaken {
-                    version: version.clone(),
-                })
-            };
+            return if same_files(bundle, &target)? { Ok(target) } else { Err(ModelError::VersionTaken { version: version.clone() }) };
         }
         let draft = family.join(format!(".draft-{version}"));
         if draft.exists() {
@@ -63,10 +57,7 @@ impl ModelStore {
         let family = self.family(name)?;
         let folder = family.join(plain(version)?);
         if !folder.exists() {
-            return Err(ModelError::Missing {
-                name: format!("{name}/{version}"),
-                root: self.root.clone(),
-            });
+            return Err(ModelError::Missing { name: format!("{name}/{version}"), root: self.root.clone() });
         }
         GbdtPredictor::load(&folder)?;
         let draft = family.join(format!(".{POINTER}"));
@@ -119,10 +110,7 @@ impl ModelStore {
     pub fn load(&self, name: &str, version: &str) -> Result<GbdtPredictor, ModelError> {
         let folder = self.family(name)?.join(plain(version)?);
         if !folder.exists() {
-            return Err(ModelError::Missing {
-                name: format!("{name}/{version}"),
-                root: self.root.clone(),
-            });
+            return Err(ModelError::Missing { name: format!("{name}/{version}"), root: self.root.clone() });
         }
         GbdtPredictor::load(&folder)
     }
@@ -132,10 +120,7 @@ impl ModelStore {
     /// # Errors
     /// When there is none or it is damaged.
     pub fn load_current(&self, name: &str) -> Result<GbdtPredictor, ModelError> {
-        let version = self.current(name)?.ok_or_else(|| ModelError::Missing {
-            name: name.to_owned(),
-            root: self.root.clone(),
-        })?;
+        let version = self.current(name)?.ok_or_else(|| ModelError::Missing { name: name.to_owned(), root: self.root.clone() })?;
         self.load(name, &version)
     }
 
@@ -169,13 +154,9 @@ fn same_files(bundle: &Bundle, folder: &Path) -> Result<bool, ModelError> {
 
 fn write_synced(path: &Path, content: &[u8]) -> Result<(), ModelError> {
     let mut file = File::create(path).map_err(ModelError::io("write", path))?;
-    file.write_all(content)
-        .and_then(|()| file.sync_all())
-        .map_err(ModelError::io("write", path))
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(ModelError::io("write", path))
 }
 
 fn sync(folder: &Path) -> Result<(), ModelError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(ModelError::io("sync", folder))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(ModelError::io("sync", folder))
 }

@@ -57,10 +57,7 @@ impl TreeModel {
     /// # Errors
     /// When the text is damaged or uses what is not supported here; the line is named.
     pub fn parse(text: &str) -> Result<Self, ModelError> {
-        Parser {
-            lines: text.lines().enumerate(),
-        }
-        .model()
+        Parser { lines: text.lines().enumerate() }.model()
     }
 
     /// Features per row.
@@ -75,11 +72,7 @@ impl TreeModel {
 
     /// The prediction for one row of [`Self::features`] numbers, NaN where missing.
     pub fn predict(&self, row: &[f64]) -> f64 {
-        let sum = self
-            .trees
-            .iter()
-            .map(|tree| tree.leaf(row))
-            .fold(0.0, |sum, leaf| sum + leaf);
+        let sum = self.trees.iter().map(|tree| tree.leaf(row)).fold(0.0, |sum, leaf| sum + leaf);
         match self.link {
             Link::Identity => sum,
             Link::Logistic(sigmoid) => 1.0 / (1.0 + (-sigmoid * sum).exp()),
@@ -101,11 +94,7 @@ impl Tree {
                 Missing::Zero => value.abs() <= ZERO_THRESHOLD,
                 Missing::Nan => value.is_nan(),
             };
-            let left = if is_missing {
-                node.default_left
-            } else {
-                value <= node.threshold
-            };
+            let left = if is_missing { node.default_left } else { value <= node.threshold };
             at = if left { node.left } else { node.right };
         }
         self.leaves[!at as usize]
@@ -124,45 +113,29 @@ struct Section<'a> {
 
 impl<'a> Section<'a> {
     fn find(&self, key: &str) -> Option<&'a str> {
-        self.pairs
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| *value)
+        self.pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 
     fn get(&self, key: &str) -> Result<&'a str, ModelError> {
-        self.find(key)
-            .ok_or_else(|| self.wrong(format!("{key} is missing")))
+        self.find(key).ok_or_else(|| self.wrong(format!("{key} is missing")))
     }
 
     fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T, ModelError> {
         let text = self.get(key)?;
-        text.parse()
-            .map_err(|_| self.wrong(format!("{key}={text} is not a number")))
+        text.parse().map_err(|_| self.wrong(format!("{key}={text} is not a number")))
     }
 
     fn list<T: std::str::FromStr>(&self, key: &str, length: usize) -> Result<Vec<T>, ModelError> {
         let values = self
             .get(key)?
             .split_ascii_whitespace()
-            .map(|text| {
-                text.parse()
-                    .map_err(|_| self.wrong(format!("{key}: {text} is not a number")))
-            })
+            .map(|text| text.parse().map_err(|_| self.wrong(format!("{key}: {text} is not a number"))))
             .collect::<Result<Vec<T>, ModelError>>()?;
-        if values.len() == length {
-            Ok(values)
-        } else {
-            Err(self.wrong(format!("{key} has {} values, not {length}", values.len())))
-        }
+        if values.len() == length { Ok(values) } else { Err(self.wrong(format!("{key} has {} values, not {length}", values.len()))) }
     }
 
     fn wrong(&self, message: String) -> ModelError {
-        ModelError::Tree {
-            line: self.line,
-            message,
-            hint: HINT,
-        }
+        ModelError::Tree { line: self.line, message, hint: HINT }
     }
 }
 
@@ -175,10 +148,7 @@ impl<'a> Parser<'a> {
                 (None, true) => continue,
                 (Some(_), true) => break,
                 (open, false) => {
-                    let open = open.get_or_insert(Section {
-                        line: index + 1,
-                        pairs: Vec::new(),
-                    });
+                    let open = open.get_or_insert(Section { line: index + 1, pairs: Vec::new() });
                     open.pairs.push(line.split_once('=').unwrap_or((line, "")));
                 }
             }
@@ -187,18 +157,12 @@ impl<'a> Parser<'a> {
     }
 
     fn model(&mut self) -> Result<TreeModel, ModelError> {
-        let whole = |message: &str| ModelError::Tree {
-            line: 0,
-            message: message.to_owned(),
-            hint: HINT,
-        };
+        let whole = |message: &str| ModelError::Tree { line: 0, message: message.to_owned(), hint: HINT };
         let head = self.section().ok_or_else(|| whole("is empty"))?;
         if head.find("tree").is_none() {
             return Err(head.wrong("does not begin with `tree`".to_owned()));
         }
-        if head.number::<usize>("num_class")? != 1
-            || head.number::<usize>("num_tree_per_iteration")? != 1
-        {
+        if head.number::<usize>("num_class")? != 1 || head.number::<usize>("num_tree_per_iteration")? != 1 {
             return Err(head.wrong("has several classes".to_owned()));
         }
         if head.find("average_output").is_some() {
@@ -208,9 +172,7 @@ impl<'a> Parser<'a> {
         let link = link_of(&head)?;
         let mut trees = Vec::new();
         loop {
-            let section = self
-                .section()
-                .ok_or_else(|| whole("ends before `end of trees`"))?;
+            let section = self.section().ok_or_else(|| whole("ends before `end of trees`"))?;
             if section.find("end of trees").is_some() {
                 break;
             }
@@ -222,11 +184,7 @@ impl<'a> Parser<'a> {
         if trees.is_empty() {
             return Err(whole("has no trees"));
         }
-        Ok(TreeModel {
-            features,
-            link,
-            trees,
-        })
+        Ok(TreeModel { features, link, trees })
     }
 }
 
@@ -258,10 +216,7 @@ fn tree_of(section: &Section<'_>, features: usize) -> Result<Tree, ModelError> {
     let leaves: Vec<f64> = section.list("leaf_value", count)?;
     let inner = count - 1;
     if inner == 0 {
-        return Ok(Tree {
-            nodes: Vec::new(),
-            leaves,
-        });
+        return Ok(Tree { nodes: Vec::new(), leaves });
     }
     let split_feature: Vec<u32> = section.list("split_feature", inner)?;
     let threshold: Vec<f64> = section.list("threshold", inner)?;
@@ -277,21 +232,13 @@ fn tree_of(section: &Section<'_>, features: usize) -> Result<Tree, ModelError> {
             other => return Err(section.wrong(format!("missing type {other} is unknown"))),
         };
         if decision[index] & 1 != 0 || split_feature[index] as usize >= features {
-            return Err(section.wrong(format!(
-                "split {index} is categorical or names an unknown feature"
-            )));
+            return Err(section.wrong(format!("split {index} is categorical or names an unknown feature")));
         }
         for child in [left[index], right[index]] {
             // A child stands after its parent: walks end, whatever the file says.
-            let ok = if child >= 0 {
-                (child as usize) < inner && child as usize > index
-            } else {
-                (!child as usize) < count
-            };
+            let ok = if child >= 0 { (child as usize) < inner && child as usize > index } else { (!child as usize) < count };
             if !ok {
-                return Err(
-                    section.wrong(format!("child {child} of split {index} is out of range"))
-                );
+                return Err(section.wrong(format!("child {child} of split {index} is out of range")));
             }
         }
         nodes.push(Node {
@@ -316,9 +263,7 @@ mod tests {
 
     /// A small generator, so that the test needs no crate for it.
     fn noise(state: &mut u64) -> f64 {
-        *state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*state >> 11) as f64 / (1u64 << 53) as f64
     }
 
@@ -327,10 +272,7 @@ mod tests {
         let (mut xs, mut ys) = (Vec::new(), Vec::new());
         for _ in 0..rows {
             let row: Vec<f64> = (0..4).map(|_| noise(&mut state)).collect();
-            ys.push(
-                (row[0] * 2.0 + if row[1] > 0.5 { row[2] } else { -row[2] } + noise(&mut state))
-                    as f32,
-            );
+            ys.push((row[0] * 2.0 + if row[1] > 0.5 { row[2] } else { -row[2] } + noise(&mut state)) as f32);
             // Missing values and zeros, so that default directions are exercised.
             xs.extend(row.iter().map(|v| {
                 if *v < 0.1 {
@@ -363,9 +305,7 @@ mod tests {
             );
             let model = TreeModel::parse(&booster.save_string().unwrap()).unwrap();
             assert_eq!((model.features(), model.trees()), (4, 40));
-            let expected = booster
-                .predict_with_params(&xs, 4, true, "num_threads=1")
-                .unwrap();
+            let expected = booster.predict_with_params(&xs, 4, true, "num_threads=1").unwrap();
             for (row, expected) in xs.chunks(4).zip(expected) {
                 let actual = model.predict(row);
                 if objective == "binary" {
@@ -381,18 +321,9 @@ mod tests {
     #[test]
     fn damaged_models_are_refused_with_their_line() {
         let (xs, ys) = data(400);
-        let text = boosted(
-            json!({"objective": "quantile", "num_iterations": 3, "verbose": -1}),
-            &ys,
-            &xs,
-        )
-        .save_string()
-        .unwrap();
+        let text = boosted(json!({"objective": "quantile", "num_iterations": 3, "verbose": -1}), &ys, &xs).save_string().unwrap();
         assert!(TreeModel::parse(&text).is_ok());
-        let children = text
-            .lines()
-            .find(|line| line.starts_with("left_child="))
-            .unwrap();
+        let children = text.lines().find(|line| line.starts_with("left_child=")).unwrap();
         let looping = format!("left_child=0{}", &children[children.find(' ').unwrap()..]);
         for (from, to, expect) in [
             ("end of trees", "end of", "Tree is missing"),
@@ -402,9 +333,7 @@ mod tests {
             (children, &looping, "out of range"),
             ("threshold=", "threshold=x", "not a number"),
         ] {
-            let error = TreeModel::parse(&text.replace(from, to))
-                .unwrap_err()
-                .to_string();
+            let error = TreeModel::parse(&text.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(expect), "{from} → {to}: {error}");
         }
         for cut in (0..text.find("end of trees").unwrap()).step_by(97) {

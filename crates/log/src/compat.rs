@@ -24,28 +24,12 @@ impl fmt::Display for Difference {
 
 /// What stops `new` from reading records written with `old`; empty when it can.
 pub fn backward(new: &Schema, old: &Schema) -> Vec<Difference> {
-    let mut check = Check {
-        new,
-        old,
-        out: Vec::new(),
-        seen: BTreeSet::new(),
-    };
+    let mut check = Check { new, old, out: Vec::new(), seen: BTreeSet::new() };
     for attribute in ["key", "topic"] {
-        let (n, o) = (
-            new.record().attributes.get(attribute),
-            old.record().attributes.get(attribute),
-        );
+        let (n, o) = (new.record().attributes.get(attribute), old.record().attributes.get(attribute));
         if n != o && o.is_some() {
-            let text =
-                |v: Option<&serde_json::Value>| v.map_or("nothing".to_string(), |v| v.to_string());
-            check.tell(
-                "",
-                format!(
-                    "`{attribute}` was {} and is {}: that is another topic",
-                    text(o),
-                    text(n)
-                ),
-            );
+            let text = |v: Option<&serde_json::Value>| v.map_or("nothing".to_string(), |v| v.to_string());
+            check.tell("", format!("`{attribute}` was {} and is {}: that is another topic", text(o), text(n)));
         }
     }
     check.record(new.record(), old.record(), "");
@@ -73,11 +57,7 @@ pub fn check_registry(registry: &Registry) -> Vec<Incompatible> {
         for old in older {
             let differences = backward(&newest.schema, &old.schema);
             if !differences.is_empty() {
-                out.push(Incompatible {
-                    subject: subject.to_string(),
-                    version: old.version,
-                    differences,
-                });
+                out.push(Incompatible { subject: subject.to_string(), version: old.version, differences });
             }
         }
     }
@@ -94,26 +74,17 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn tell(&mut self, path: &str, message: String) {
-        self.out.push(Difference {
-            path: if path.is_empty() {
-                self.new.record().name.clone()
-            } else {
-                path.to_string()
-            },
-            message,
-        });
+        self.out.push(Difference { path: if path.is_empty() { self.new.record().name.clone() } else { path.to_string() }, message });
     }
 
     fn record(&mut self, new: &Record, old: &Record, path: &str) {
         for f in &new.fields {
-            let at = if path.is_empty() {
-                f.name.clone()
-            } else {
-                format!("{path}.{}", f.name)
-            };
+            let at = if path.is_empty() { f.name.clone() } else { format!("{path}.{}", f.name) };
             match old.fields.iter().find(|o| o.name == f.name || f.aliases.contains(&o.name)) {
                 Some(o) => self.types(&f.ty, &o.ty, &at),
-                None if f.default.is_none() => self.tell(&at, "is new and has no default: old records do not have it; give it a default (null, for a nullable field)".into()),
+                None if f.default.is_none() => {
+                    self.tell(&at, "is new and has no default: old records do not have it; give it a default (null, for a nullable field)".into())
+                }
                 None => {}
             }
         }
@@ -150,10 +121,7 @@ impl Check<'_> {
 
     fn changed(&mut self, new: &Type, old: &Type, path: &str) {
         let (was, is) = (self.old.type_name(old), self.new.type_name(new));
-        self.tell(
-            path,
-            format!("was {was} and is {is}, which does not read it; add a field with a new name"),
-        );
+        self.tell(path, format!("was {was} and is {is}, which does not read it; add a field with a new name"));
     }
 
     fn named(&mut self, n: usize, o: usize, path: &str) {
@@ -164,24 +132,12 @@ impl Check<'_> {
         match (new.named(n), old.named(o)) {
             (Named::Record(n), Named::Record(o)) if n.name == o.name => self.record(n, o, path),
             (Named::Enum(n), Named::Enum(o)) if n.name == o.name => {
-                let gone: Vec<&str> = o
-                    .symbols
-                    .iter()
-                    .filter(|s| !n.symbols.contains(s))
-                    .map(String::as_str)
-                    .collect();
+                let gone: Vec<&str> = o.symbols.iter().filter(|s| !n.symbols.contains(s)).map(String::as_str).collect();
                 if !gone.is_empty() && n.default.is_none() {
-                    self.tell(
-                        path,
-                        format!(
-                            "no longer has the symbols {}; keep them, or give the enum a default",
-                            gone.join(", ")
-                        ),
-                    );
+                    self.tell(path, format!("no longer has the symbols {}; keep them, or give the enum a default", gone.join(", ")));
                 }
             }
-            (Named::Fixed { name: n, size: ns }, Named::Fixed { name: o, size: os })
-                if n == o && ns == os => {}
+            (Named::Fixed { name: n, size: ns }, Named::Fixed { name: o, size: os }) if n == o && ns == os => {}
             _ => self.changed(&Type::Named(n), &Type::Named(o), path),
         }
     }
@@ -236,10 +192,7 @@ mod tests {
         let ours = backward(&Schema::parse(&new).unwrap(), &Schema::parse(OLD).unwrap());
         let parse = |s: &str| apache_avro::Schema::parse_str(s).unwrap();
         let theirs = SchemaCompatibility::can_read(&parse(OLD), &parse(&new));
-        (
-            ours.iter().map(Difference::to_string).collect(),
-            theirs.is_ok(),
-        )
+        (ours.iter().map(Difference::to_string).collect(), theirs.is_ok())
     }
 
     #[test]
@@ -252,11 +205,7 @@ mod tests {
                     "{} cannot read its version {}:\n  {}",
                     i.subject,
                     i.version,
-                    i.differences
-                        .iter()
-                        .map(Difference::to_string)
-                        .collect::<Vec<_>>()
-                        .join("\n  ")
+                    i.differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("\n  ")
                 )
             })
             .collect();
@@ -267,19 +216,13 @@ mod tests {
     fn harmless_changes_pass() {
         let id = r#"{"name":"id","type":"string"},"#;
         for (from, to) in [
-            (
-                id,
-                format!(r#"{id}{{"name":"new","type":["null","string"],"default":null}},"#),
-            ),
+            (id, format!(r#"{id}{{"name":"new","type":["null","string"],"default":null}},"#)),
             (r#"{"name":"n","type":"int"},"#, String::new()),
             (r#""type":"int""#, r#""type":"long""#.to_string()),
             (r#""type":"int""#, r#""type":["null","long"]"#.to_string()),
             (r#"["a","b"]"#, r#"["a","b","c"]"#.to_string()),
             (r#"["a","b"]"#, r#"["a","c"],"default":"c""#.to_string()),
-            (
-                r#"{"name":"n","#,
-                r#"{"name":"count","aliases":["n"],"#.to_string(),
-            ),
+            (r#"{"name":"n","#, r#"{"name":"count","aliases":["n"],"#.to_string()),
         ] {
             let (ours, _) = check(|old| old.replace(from, &to));
             assert!(ours.is_empty(), "{to}: {ours:?}");
@@ -289,38 +232,15 @@ mod tests {
     #[test]
     fn harmful_changes_are_refused_with_what_differs() {
         for (from, to, what) in [
-            (
-                r#""type":"int""#,
-                r#""type":"string""#,
-                "n: was int and is string, which does not read it",
-            ),
-            (
-                r#"{"name":"n","#,
-                r#"{"name":"count","#,
-                "count: is new and has no default",
-            ),
+            (r#""type":"int""#, r#""type":"string""#, "n: was int and is string, which does not read it"),
+            (r#"{"name":"n","#, r#"{"name":"count","#, "count: is new and has no default"),
             (r#"["a","b"]"#, r#"["a"]"#, "e: no longer has the symbols b"),
-            (
-                r#"["null","double"],"default":null"#,
-                r#""double""#,
-                "o: was written as null at times",
-            ),
-            (
-                "timestamp-millis",
-                "timestamp-micros",
-                "at: was timestamp and is timestamp-micros: the numbers mean something else",
-            ),
-            (
-                r#""key":"id""#,
-                r#""key":"n""#,
-                "R: `key` was \"id\" and is \"n\"",
-            ),
+            (r#"["null","double"],"default":null"#, r#""double""#, "o: was written as null at times"),
+            ("timestamp-millis", "timestamp-micros", "at: was timestamp and is timestamp-micros: the numbers mean something else"),
+            (r#""key":"id""#, r#""key":"n""#, "R: `key` was \"id\" and is \"n\""),
         ] {
             let (ours, _) = check(|old| old.replace(from, to));
-            assert!(
-                ours.len() == 1 && ours[0].starts_with(what),
-                "{to}: {ours:?}"
-            );
+            assert!(ours.len() == 1 && ours[0].starts_with(what), "{to}: {ours:?}");
         }
     }
 
@@ -331,34 +251,13 @@ mod tests {
         let mut old: serde_json::Value = serde_json::from_str(&now.json).unwrap();
         let mut new = old.clone();
         // The version before did not have battery_v; the new one adds it and forgets the default.
-        old["fields"]
-            .as_array_mut()
-            .unwrap()
-            .retain(|f| f["name"] != "battery_v");
-        let field = new["fields"]
-            .as_array_mut()
-            .unwrap()
-            .iter_mut()
-            .find(|f| f["name"] == "battery_v")
-            .unwrap();
-        assert_eq!(
-            backward(&now.schema, &Schema::parse(&old.to_string()).unwrap()),
-            vec![],
-            "with its default it may come"
-        );
+        old["fields"].as_array_mut().unwrap().retain(|f| f["name"] != "battery_v");
+        let field = new["fields"].as_array_mut().unwrap().iter_mut().find(|f| f["name"] == "battery_v").unwrap();
+        assert_eq!(backward(&now.schema, &Schema::parse(&old.to_string()).unwrap()), vec![], "with its default it may come");
         field.as_object_mut().unwrap().remove("default");
-        let found = backward(
-            &Schema::parse(&new.to_string()).unwrap(),
-            &Schema::parse(&old.to_string()).unwrap(),
-        );
+        let found = backward(&Schema::parse(&new.to_string()).unwrap(), &Schema::parse(&old.to_string()).unwrap());
         assert_eq!(found.len(), 1);
-        assert!(
-            found[0]
-                .to_string()
-                .starts_with("battery_v: is new and has no default"),
-            "{}",
-            found[0]
-        );
+        assert!(found[0].to_string().starts_with("battery_v: is new and has no default"), "{}", found[0]);
     }
 
     /// Avro's own rules are the oracle where they speak: units and keys are our rules.
@@ -373,26 +272,14 @@ mod tests {
             (r#"["a","b"]"#, r#"["b","a"]"#),
             (r#"["null","double"]"#, r#"["null","double","string"]"#),
             (r#"["null","double"]"#, r#"["null","float"]"#),
-            (
-                r#"{"name":"n","type":"int"},"#,
-                r#"{"name":"n","type":{"type":"array","items":"int"}},"#,
-            ),
-            (
-                r#"{"name":"n","type":"int"},"#,
-                r#"{"name":"m","type":"int","default":1},"#,
-            ),
-            (
-                r#"{"name":"n","type":"int"},"#,
-                r#"{"name":"m","type":"int"},"#,
-            ),
+            (r#"{"name":"n","type":"int"},"#, r#"{"name":"n","type":{"type":"array","items":"int"}},"#),
+            (r#"{"name":"n","type":"int"},"#, r#"{"name":"m","type":"int","default":1},"#),
+            (r#"{"name":"n","type":"int"},"#, r#"{"name":"m","type":"int"},"#),
         ] {
             let (ours, theirs) = check(|old| old.replace(from, to));
             // A union that fits for some values only is "partial" there and refused here.
             let partial = to.contains("\"float\"]");
-            assert!(
-                ours.is_empty() == theirs || (partial && !ours.is_empty()),
-                "{from} → {to}: ours {ours:?}, Avro {theirs}"
-            );
+            assert!(ours.is_empty() == theirs || (partial && !ours.is_empty()), "{from} → {to}: ours {ours:?}, Avro {theirs}");
         }
     }
 }

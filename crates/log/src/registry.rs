@@ -45,13 +45,7 @@ impl Registered {
 
     /// Fields that a sink may leave out: those with a default.
     pub fn defaults(&self) -> Vec<String> {
-        self.schema
-            .record()
-            .fields
-            .iter()
-            .filter(|f| f.default.is_some())
-            .map(|f| f.name.clone())
-            .collect()
+        self.schema.record().fields.iter().filter(|f| f.default.is_some()).map(|f| f.name.clone()).collect()
     }
 }
 
@@ -59,9 +53,7 @@ impl Registered {
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// A file cannot be read.
-    #[error(
-        "cannot read schema file {file}: {source}; a registry is a folder with {INDEX} and the files it names"
-    )]
+    #[error("cannot read schema file {file}: {source}; a registry is a folder with {INDEX} and the files it names")]
     Io {
         /// File.
         file: String,
@@ -123,10 +115,7 @@ impl Registry {
     /// The contracts that this build was made with.
     pub fn embedded() -> Result<Registry, RegistryError> {
         Registry::from_files(|name| {
-            let text = EMBEDDED
-                .iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, text)| text.to_string());
+            let text = EMBEDDED.iter().find(|(n, _)| *n == name).map(|(_, text)| text.to_string());
             text.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
         })
     }
@@ -137,25 +126,13 @@ impl Registry {
     }
 
     /// A registry from whatever `read` finds under the names of the index.
-    pub fn from_files(
-        read: impl Fn(&str) -> std::io::Result<String>,
-    ) -> Result<Registry, RegistryError> {
-        let file = |name: &str| {
-            read(name).map_err(|source| RegistryError::Io {
-                file: name.to_string(),
-                source,
-            })
-        };
-        let index: Index =
-            serde_json::from_str(&file(INDEX)?).map_err(|e| RegistryError::Index {
-                message: e.to_string(),
-            })?;
+    pub fn from_files(read: impl Fn(&str) -> std::io::Result<String>) -> Result<Registry, RegistryError> {
+        let file = |name: &str| read(name).map_err(|source| RegistryError::Io { file: name.to_string(), source });
+        let index: Index = serde_json::from_str(&file(INDEX)?).map_err(|e| RegistryError::Index { message: e.to_string() })?;
         let mut registry = Registry::default();
         for (subject, mut entries) in index.subjects {
             if entries.is_empty() {
-                return Err(RegistryError::Index {
-                    message: format!("subject `{subject}` has no version"),
-                });
+                return Err(RegistryError::Index { message: format!("subject `{subject}` has no version") });
             }
             entries.sort_by_key(|e| e.version);
             for e in entries {
@@ -166,43 +143,19 @@ impl Registry {
     }
 
     /// Adds a schema: the next version of its subject, under an id that is not taken.
-    pub fn insert(
-        &mut self,
-        subject: &str,
-        version: u32,
-        id: u32,
-        file: &str,
-        json: &str,
-    ) -> Result<(), RegistryError> {
+    pub fn insert(&mut self, subject: &str, version: u32, id: u32, file: &str, json: &str) -> Result<(), RegistryError> {
         if let Some(other) = self.by_id.get(&id) {
             return Err(RegistryError::Index {
-                message: format!(
-                    "id {id} is given to {} version {} and to {subject} version {version}",
-                    other.subject, other.version
-                ),
+                message: format!("id {id} is given to {} version {} and to {subject} version {version}", other.subject, other.version),
             });
         }
         let versions = self.subjects.entry(subject.to_string()).or_default();
         if versions.len() as u32 + 1 != version {
-            return Err(RegistryError::Index {
-                message: format!(
-                    "{subject}: version {version} stands where version {} is due",
-                    versions.len() + 1
-                ),
-            });
+            return Err(RegistryError::Index { message: format!("{subject}: version {version} stands where version {} is due", versions.len() + 1) });
         }
-        let schema = Schema::parse(json).map_err(|source| RegistryError::Schema {
-            file: file.to_string(),
-            source,
-        })?;
-        let registered = Arc::new(Registered {
-            id,
-            subject: subject.to_string(),
-            version,
-            file: file.to_string(),
-            schema: Arc::new(schema),
-            json: json.into(),
-        });
+        let schema = Schema::parse(json).map_err(|source| RegistryError::Schema { file: file.to_string(), source })?;
+        let registered =
+            Arc::new(Registered { id, subject: subject.to_string(), version, file: file.to_string(), schema: Arc::new(schema), json: json.into() });
         versions.push(registered.clone());
         self.by_id.insert(id, registered);
         Ok(())
@@ -210,12 +163,7 @@ impl Registry {
 
     /// The newest schema of a subject.
     pub fn latest(&self, subject: &str) -> Result<&Arc<Registered>, RegistryError> {
-        self.versions(subject)
-            .last()
-            .ok_or_else(|| RegistryError::UnknownSubject {
-                subject: subject.to_string(),
-                hint: self.hint(subject),
-            })
+        self.versions(subject).last().ok_or_else(|| RegistryError::UnknownSubject { subject: subject.to_string(), hint: self.hint(subject) })
     }
 
     /// The newest schema of a topic's values. All `dlq.*` topics share one contract.
@@ -292,36 +240,19 @@ mod tests {
     #[test]
     fn every_topic_has_a_contract_and_every_file_is_registered() {
         let r = Registry::embedded().unwrap();
-        let wanted: BTreeSet<String> = TOPICS
-            .split_whitespace()
-            .map(|t| format!("{t}-value"))
-            .collect();
-        assert_eq!(
-            r.subjects().map(str::to_string).collect::<BTreeSet<_>>(),
-            wanted
-        );
+        let wanted: BTreeSet<String> = TOPICS.split_whitespace().map(|t| format!("{t}-value")).collect();
+        assert_eq!(r.subjects().map(str::to_string).collect::<BTreeSet<_>>(), wanted);
         let named: BTreeSet<&str> = r.by_id.values().map(|s| s.file.as_str()).collect();
-        let embedded: BTreeSet<&str> = EMBEDDED
-            .iter()
-            .map(|(n, _)| *n)
-            .filter(|n| *n != INDEX)
-            .collect();
+        let embedded: BTreeSet<&str> = EMBEDDED.iter().map(|(n, _)| *n).filter(|n| *n != INDEX).collect();
         assert_eq!(named, embedded, "files and {INDEX} agree");
     }
 
     #[test]
     fn the_folder_and_the_embedded_copy_say_the_same() {
-        let (folder, embedded) = (
-            Registry::open(&folder()).unwrap(),
-            Registry::embedded().unwrap(),
-        );
+        let (folder, embedded) = (Registry::open(&folder()).unwrap(), Registry::embedded().unwrap());
         assert!(folder.subjects().eq(embedded.subjects()));
         for s in folder.subjects() {
-            assert_eq!(
-                folder.latest(s).unwrap().json,
-                embedded.latest(s).unwrap().json,
-                "{s}"
-            );
+            assert_eq!(folder.latest(s).unwrap().json, embedded.latest(s).unwrap().json, "{s}");
         }
     }
 
@@ -332,85 +263,32 @@ mod tests {
             let latest = r.latest(subject).unwrap();
             let record = latest.schema.record();
             let topic = subject.strip_suffix("-value").unwrap();
-            assert_eq!(
-                latest.attribute("topic"),
-                Some(topic),
-                "{topic}: `topic` is its own name"
-            );
+            assert_eq!(latest.attribute("topic"), Some(topic), "{topic}: `topic` is its own name");
             assert!(!record.doc.is_empty(), "{topic} says what it is");
             let field = |name: &str| record.fields.iter().find(|f| f.name == name);
             let key = field(latest.attribute("key").unwrap()).expect(topic);
-            assert!(
-                topic == "dlq" || latest.schema.type_name(&key.ty) == "string",
-                "{topic}: the key is a string that is always there"
-            );
-            assert!(
-                [
-                    "telemetry",
-                    "operations",
-                    "customers",
-                    "decisions",
-                    "references",
-                    "outputs"
-                ]
-                .contains(&latest.attribute("group").unwrap()),
-                "{topic}"
-            );
-            assert!(
-                ["delete", "compact", "compact,delete"]
-                    .contains(&latest.attribute("cleanup").unwrap()),
-                "{topic}"
-            );
-            for base in [
-                "tenant",
-                "event_id",
-                "observed_at",
-                "sent_at",
-                "received_at",
-                "source",
-                "schema_version",
-            ] {
-                assert!(
-                    topic == "dlq" || field(base).is_some(),
-                    "{topic} has {base}"
-                );
+            assert!(topic == "dlq" || latest.schema.type_name(&key.ty) == "string", "{topic}: the key is a string that is always there");
+            assert!(["telemetry", "operations", "customers", "decisions", "references", "outputs"].contains(&latest.attribute("group").unwrap()), "{topic}");
+            assert!(["delete", "compact", "compact,delete"].contains(&latest.attribute("cleanup").unwrap()), "{topic}");
+            for base in ["tenant", "event_id", "observed_at", "sent_at", "received_at", "source", "schema_version"] {
+                assert!(topic == "dlq" || field(base).is_some(), "{topic} has {base}");
             }
             let personal = record.fields.iter().filter(|f| f.pii.is_some()).count();
             match latest.attribute("pii_subject") {
-                Some(subject) => assert!(
-                    personal > 0 && field(subject).is_some(),
-                    "{topic}: pii_subject is a field, and there is personal data"
-                ),
-                None => assert_eq!(
-                    personal, 0,
-                    "{topic}: personal fields need a pii_subject, by whose key they can be erased"
-                ),
+                Some(subject) => assert!(personal > 0 && field(subject).is_some(), "{topic}: pii_subject is a field, and there is personal data"),
+                None => assert_eq!(personal, 0, "{topic}: personal fields need a pii_subject, by whose key they can be erased"),
             }
             for f in &record.fields {
                 assert!(!f.doc.is_empty(), "{topic}.{} says what it is", f.name);
-                assert!(
-                    f.pii
-                        .as_deref()
-                        .is_none_or(|p| p == "direct" || p == "indirect"),
-                    "{topic}.{}",
-                    f.name
-                );
+                assert!(f.pii.as_deref().is_none_or(|p| p == "direct" || p == "indirect"), "{topic}.{}", f.name);
                 let type_name = latest.schema.type_name(&f.ty);
                 assert!(
                     !type_name.ends_with('?') || f.default == Some(serde_json::Value::Null),
                     "{topic}.{}: nullable fields default to null, so that they can go again",
                     f.name
                 );
-                assert!(
-                    !f.name.ends_with("_at") || type_name.starts_with("timestamp"),
-                    "{topic}.{}: `_at` is a timestamp",
-                    f.name
-                );
-                assert!(
-                    !f.name.ends_with("_minor") || field("currency").is_some(),
-                    "{topic}.{}: money has a currency",
-                    f.name
-                );
+                assert!(!f.name.ends_with("_at") || type_name.starts_with("timestamp"), "{topic}.{}: `_at` is a timestamp", f.name);
+                assert!(!f.name.ends_with("_minor") || field("currency").is_some(), "{topic}.{}: money has a currency", f.name);
             }
         }
     }
@@ -419,26 +297,11 @@ mod tests {
     fn a_contract_tells_its_columns_and_what_may_be_left_out() {
         let r = Registry::embedded().unwrap();
         let plan = r.for_topic("route.plan").unwrap();
-        let column = |name: &str| {
-            plan.columns()
-                .field_with_name(name)
-                .ok()
-                .map(|f| (f.data_type().to_string(), f.is_nullable()))
-        };
+        let column = |name: &str| plan.columns().field_with_name(name).ok().map(|f| (f.data_type().to_string(), f.is_nullable()));
         assert_eq!(column("valid_from"), Some(("Int64".into(), false)));
         assert_eq!(column("supersedes"), Some(("Utf8".into(), true)));
         assert_eq!(column("routes"), None, "nested");
-        assert_eq!(
-            plan.defaults(),
-            [
-                "schema_version",
-                "supersedes",
-                "cost_minor",
-                "currency",
-                "routes",
-                "skipped"
-            ]
-        );
+        assert_eq!(plan.defaults(), ["schema_version", "supersedes", "cost_minor", "currency", "routes", "skipped"]);
         assert!(r.topics().any(|t| t == "route.plan"));
     }
 
@@ -446,16 +309,7 @@ mod tests {
     fn drivers_are_not_in_vehicle_topics() {
         let r = Registry::embedded().unwrap();
         for topic in ["vehicle.position", "vehicle.status", "vehicle.diagnostics"] {
-            assert!(
-                r.for_topic(topic)
-                    .unwrap()
-                    .schema
-                    .record()
-                    .fields
-                    .iter()
-                    .all(|f| !f.name.contains("driver") && !f.name.contains("shift")),
-                "{topic}"
-            );
+            assert!(r.for_topic(topic).unwrap().schema.record().fields.iter().all(|f| !f.name.contains("driver") && !f.name.contains("shift")), "{topic}");
         }
     }
 
@@ -463,22 +317,9 @@ mod tests {
     fn dead_letter_topics_share_one_contract_and_typos_get_a_hint() {
         let r = Registry::embedded().unwrap();
         assert_eq!(r.for_topic("dlq.bin-fill").unwrap().subject, "dlq-value");
-        assert_eq!(
-            r.for_topic("bin.telemetri").unwrap_err().to_string(),
-            "no schema for subject `bin.telemetri-value`; did you mean `bin.telemetry-value`?"
-        );
-        assert!(
-            r.for_topic("orders")
-                .unwrap_err()
-                .to_string()
-                .contains("put TOPIC.avsc")
-        );
-        assert!(
-            r.by_id(7)
-                .unwrap_err()
-                .to_string()
-                .contains("no schema has id 7")
-        );
+        assert_eq!(r.for_topic("bin.telemetri").unwrap_err().to_string(), "no schema for subject `bin.telemetri-value`; did you mean `bin.telemetry-value`?");
+        assert!(r.for_topic("orders").unwrap_err().to_string().contains("put TOPIC.avsc"));
+        assert!(r.by_id(7).unwrap_err().to_string().contains("no schema has id 7"));
     }
 
     #[test]
@@ -495,33 +336,12 @@ mod tests {
         let record = r#"{"type":"record","name":"T","fields":[]}"#;
         let entry = r#"{"version":1,"id":1,"file":"t.avsc"}"#;
         assert!(open("{", record).starts_with("registry.json: "));
+        assert!(open(&format!(r#"{{"subjects":{{"a":[{entry}],"b":[{entry}]}}}}"#), record).contains("id 1 is given to a version 1 and to b version 1"));
+        assert!(open(r#"{"subjects":{"a":[{"version":2,"id":1,"file":"t.avsc"}]}}"#, record).contains("version 2 stands where version 1 is due"));
+        assert!(open(r#"{"subjects":{"a":[{"version":1,"id":1,"file":"gone.avsc"}]}}"#, record).contains("cannot read schema file gone.avsc"));
         assert!(
-            open(
-                &format!(r#"{{"subjects":{{"a":[{entry}],"b":[{entry}]}}}}"#),
-                record
-            )
-            .contains("id 1 is given to a version 1 and to b version 1")
-        );
-        assert!(
-            open(
-                r#"{"subjects":{"a":[{"version":2,"id":1,"file":"t.avsc"}]}}"#,
-                record
-            )
-            .contains("version 2 stands where version 1 is due")
-        );
-        assert!(
-            open(
-                r#"{"subjects":{"a":[{"version":1,"id":1,"file":"gone.avsc"}]}}"#,
-                record
-            )
-            .contains("cannot read schema file gone.avsc")
-        );
-        assert!(
-            open(
-                &format!(r#"{{"subjects":{{"a":[{entry}]}}}}"#),
-                r#"{"type":"record","name":"T","fields":[{"name":"x","type":"strnig"}]}"#
-            )
-            .contains("t.avsc: T.x: unknown type `strnig`")
+            open(&format!(r#"{{"subjects":{{"a":[{entry}]}}}}"#), r#"{"type":"record","name":"T","fields":[{"name":"x","type":"strnig"}]}"#)
+                .contains("t.avsc: T.x: unknown type `strnig`")
         );
     }
 }

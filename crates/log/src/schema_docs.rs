@@ -16,15 +16,7 @@ const GROUPS: [(&str, &str); 6] = [
 ];
 
 /// Fields that every record begins with.
-const BASE: [&str; 7] = [
-    "tenant",
-    "event_id",
-    "observed_at",
-    "sent_at",
-    "received_at",
-    "source",
-    "schema_version",
-];
+const BASE: [&str; 7] = ["tenant", "event_id", "observed_at", "sent_at", "received_at", "source", "schema_version"];
 
 /// Units by the last word of a field's name.
 const UNITS: [(&str, &str); 26] = [
@@ -67,40 +59,18 @@ pub fn topics_markdown(registry: &Registry) -> String {
          Every record begins with these fields; below they are left out.\n\n",
     );
     if let Ok(first) = registry.for_topic("bin.telemetry") {
-        let base: Vec<&Field> = first
-            .schema
-            .record()
-            .fields
-            .iter()
-            .filter(|f| BASE.contains(&f.name.as_str()))
-            .collect();
+        let base: Vec<&Field> = first.schema.record().fields.iter().filter(|f| BASE.contains(&f.name.as_str())).collect();
         fields_table(&mut out, &first.schema, &base);
     }
     for (group, title) in GROUPS {
-        let members: Vec<_> = registry
-            .subjects()
-            .filter_map(|s| registry.latest(s).ok())
-            .filter(|r| r.attribute("group") == Some(group))
-            .collect();
+        let members: Vec<_> = registry.subjects().filter_map(|s| registry.latest(s).ok()).filter(|r| r.attribute("group") == Some(group)).collect();
         if members.is_empty() {
             continue;
         }
-        let _ = write!(
-            out,
-            "\n## {title}\n\n| topic | key | cleanup | personal data | what |\n|---|---|---|---|---|\n"
-        );
+        let _ = write!(out, "\n## {title}\n\n| topic | key | cleanup | personal data | what |\n|---|---|---|---|---|\n");
         for r in &members {
-            let what = r
-                .schema
-                .record()
-                .doc
-                .split(". ")
-                .next()
-                .unwrap_or_default()
-                .trim_end_matches('.');
-            let personal = r
-                .attribute("pii_subject")
-                .map_or("none".to_string(), |s| format!("of `{s}`"));
+            let what = r.schema.record().doc.split(". ").next().unwrap_or_default().trim_end_matches('.');
+            let personal = r.attribute("pii_subject").map_or("none".to_string(), |s| format!("of `{s}`"));
             let _ = writeln!(
                 out,
                 "| [{0}](#{1}) | `{2}` | {3} | {personal} | {what} |",
@@ -113,21 +83,11 @@ pub fn topics_markdown(registry: &Registry) -> String {
         for r in &members {
             let _ = write!(out, "\n### {}\n\n{}\n\n", topic(r), r.schema.record().doc);
             let whole = r.attribute("topic") == Some("dlq");
-            let own: Vec<&Field> = r
-                .schema
-                .record()
-                .fields
-                .iter()
-                .filter(|f| whole || !BASE.contains(&f.name.as_str()))
-                .collect();
+            let own: Vec<&Field> = r.schema.record().fields.iter().filter(|f| whole || !BASE.contains(&f.name.as_str())).collect();
             fields_table(&mut out, &r.schema, &own);
             for nested in nested(&r.schema) {
                 let _ = write!(out, "\n`{}`: {}\n\n", nested.name, nested.doc);
-                fields_table(
-                    &mut out,
-                    &r.schema,
-                    &nested.fields.iter().collect::<Vec<_>>(),
-                );
+                fields_table(&mut out, &r.schema, &nested.fields.iter().collect::<Vec<_>>());
             }
         }
     }
@@ -139,17 +99,8 @@ fn topic(r: &Registered) -> &str {
 }
 
 fn cleanup(r: &Registered) -> String {
-    let number = |name: &str| {
-        r.schema
-            .record()
-            .attributes
-            .get(name)
-            .and_then(serde_json::Value::as_u64)
-    };
-    let mut text = r
-        .attribute("cleanup")
-        .unwrap_or("delete")
-        .replace(',', ", ");
+    let number = |name: &str| r.schema.record().attributes.get(name).and_then(serde_json::Value::as_u64);
+    let mut text = r.attribute("cleanup").unwrap_or("delete").replace(',', ", ");
     if let Some(days) = number("retention_days") {
         let _ = write!(text, " after {days} days");
     }
@@ -162,22 +113,9 @@ fn cleanup(r: &Registered) -> String {
 fn fields_table(out: &mut String, schema: &Schema, fields: &[&Field]) {
     out.push_str("| field | type | unit | personal | meaning |\n|---|---|---|---|---|\n");
     for f in fields {
-        let fiware = f
-            .fiware
-            .as_ref()
-            .map(|n| format!(" FIWARE: `{n}`."))
-            .unwrap_or_default();
-        let (kind, unit, pii) = (
-            schema.type_name(&f.ty),
-            unit(schema, f),
-            f.pii.as_deref().unwrap_or(""),
-        );
-        let _ = writeln!(
-            out,
-            "| `{}` | {kind} | {unit} | {pii} | {}{fiware} |",
-            f.name,
-            f.doc.replace('|', "\\|")
-        );
+        let fiware = f.fiware.as_ref().map(|n| format!(" FIWARE: `{n}`.")).unwrap_or_default();
+        let (kind, unit, pii) = (schema.type_name(&f.ty), unit(schema, f), f.pii.as_deref().unwrap_or(""));
+        let _ = writeln!(out, "| `{}` | {kind} | {unit} | {pii} | {}{fiware} |", f.name, f.doc.replace('|', "\\|"));
     }
 }
 
@@ -191,26 +129,9 @@ fn unit(schema: &Schema, field: &Field) -> &'static str {
     if !["int", "long", "double", "float"].contains(&kind) {
         return "";
     }
-    let name = field
-        .name
-        .trim_end_matches("_p10")
-        .trim_end_matches("_p50")
-        .trim_end_matches("_p90")
-        .replace("_p10_", "_");
-    let prefixed = if name.starts_with("hours_") {
-        Some("h")
-    } else {
-        None
-    };
-    prefixed
-        .or_else(|| {
-            UNITS
-                .iter()
-                .filter(|(suffix, _)| name.ends_with(suffix))
-                .max_by_key(|(suffix, _)| suffix.len())
-                .map(|(_, unit)| *unit)
-        })
-        .unwrap_or("")
+    let name = field.name.trim_end_matches("_p10").trim_end_matches("_p50").trim_end_matches("_p90").replace("_p10_", "_");
+    let prefixed = if name.starts_with("hours_") { Some("h") } else { None };
+    prefixed.or_else(|| UNITS.iter().filter(|(suffix, _)| name.ends_with(suffix)).max_by_key(|(suffix, _)| suffix.len()).map(|(_, unit)| *unit)).unwrap_or("")
 }
 
 /// Record types inside a record, each once, outermost first.
@@ -231,11 +152,7 @@ fn nested(schema: &Schema) -> Vec<&Record> {
         }
     }
     let mut out = Vec::new();
-    schema
-        .record()
-        .fields
-        .iter()
-        .for_each(|f| collect(schema, &f.ty, &mut out));
+    schema.record().fields.iter().for_each(|f| collect(schema, &f.ty, &mut out));
     out
 }
 
@@ -252,12 +169,7 @@ mod tests {
             std::fs::write(&path, &wanted).unwrap();
         }
         let found = std::fs::read_to_string(&path).unwrap_or_default();
-        let line = wanted
-            .lines()
-            .zip(found.lines())
-            .position(|(w, f)| w != f)
-            .unwrap_or_else(|| wanted.lines().count().min(found.lines().count()))
-            + 1;
+        let line = wanted.lines().zip(found.lines()).position(|(w, f)| w != f).unwrap_or_else(|| wanted.lines().count().min(found.lines().count())) + 1;
         assert!(
             wanted == found,
             "docs/topics.md differs from the schemas from line {line} on; regenerate it: cargo run -p ws-cli -- schema docs > docs/topics.md"

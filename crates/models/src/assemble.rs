@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use ws_inference::features::{feature_hash, fnv1a};
 use ws_inference::fill::FillShape;
-use ws_inference::manifest::{
-    Bundle, DataRange, Decoder, DomainRange, FORMAT, GoldenRow, Horizon, Manifest, ModelFile,
-    checksum,
-};
+use ws_inference::manifest::{Bundle, DataRange, Decoder, DomainRange, FORMAT, GoldenRow, Horizon, Manifest, ModelFile, checksum};
 use ws_inference::path::Calibration;
 use ws_inference::{FeatureSpec, GbdtPredictor};
 
@@ -24,27 +21,14 @@ use crate::split::{Part, Split};
 const GOLDEN_ROWS: usize = 16;
 
 /// The examples of a part that are labelled at a horizon, trustworthy ones only.
-pub(crate) fn labelled<'a>(
-    questions: &'a Questions,
-    horizon: usize,
-    split: &Split,
-    part: Part,
-) -> impl Iterator<Item = (usize, &'a Example, Label)> {
+pub(crate) fn labelled<'a>(questions: &'a Questions, horizon: usize, split: &Split, part: Part) -> impl Iterator<Item = (usize, &'a Example, Label)> {
     let split = *split;
-    questions
-        .examples
-        .iter()
-        .enumerate()
-        .filter_map(move |(index, example)| match example.rates[horizon] {
-            Outcome::Labelled(label)
-                if !label.faulty
-                    && !example.row.faulty
-                    && split.part(example.row.at_ms, label.until_ms) == Some(part) =>
-            {
-                Some((index, example, label))
-            }
-            _ => None,
-        })
+    questions.examples.iter().enumerate().filter_map(move |(index, example)| match example.rates[horizon] {
+        Outcome::Labelled(label) if !label.faulty && !example.row.faulty && split.part(example.row.at_ms, label.until_ms) == Some(part) => {
+            Some((index, example, label))
+        }
+        _ => None,
+    })
 }
 
 /// What a bundle is made of while it is being calibrated.
@@ -65,24 +49,9 @@ impl Draft<'_> {
         let decoder = Decoder::Fill {
             horizons: self.horizons.clone(),
             trained_to_h: self.trained_to_h,
-            shape: FillShape {
-                full_level: self.options.full_level,
-                overflow: self.overflow.clone(),
-            },
+            shape: FillShape { full_level: self.options.full_level, overflow: self.overflow.clone() },
         };
-        let models = self
-            .texts
-            .iter()
-            .map(|(role, text)| {
-                (
-                    role.clone(),
-                    ModelFile {
-                        file: format!("{role}.txt"),
-                        checksum: checksum(text),
-                    },
-                )
-            })
-            .collect();
+        let models = self.texts.iter().map(|(role, text)| (role.clone(), ModelFile { file: format!("{role}.txt"), checksum: checksum(text) })).collect();
         let version = version(&self.options.name, &self.features, &decoder, &self.texts);
         let manifest = Manifest {
             format: FORMAT,
@@ -99,20 +68,12 @@ impl Draft<'_> {
             metrics: serde_json::Value::Null,
             golden: Vec::new(),
         };
-        Bundle {
-            manifest,
-            texts: self.texts.clone(),
-        }
+        Bundle { manifest, texts: self.texts.clone() }
     }
 }
 
 /// The name and a hash of everything that decides an answer.
-pub(crate) fn version(
-    name: &str,
-    features: &[FeatureSpec],
-    decoder: &Decoder,
-    texts: &BTreeMap<String, String>,
-) -> String {
+pub(crate) fn version(name: &str, features: &[FeatureSpec], decoder: &Decoder, texts: &BTreeMap<String, String>) -> String {
     let mut all = feature_hash(features);
     all.push_str(&serde_json::to_string(decoder).unwrap_or_default());
     for text in texts.values() {
@@ -122,13 +83,7 @@ pub(crate) fn version(
 }
 
 /// Fits intervals, then the overflow probability on top of them, on the calibration part.
-pub(crate) fn calibrate(
-    draft: &mut Draft<'_>,
-    questions: &Questions,
-    learned: &[usize],
-    split: &Split,
-    numbers: &[f64],
-) -> Result<(), TrainError> {
+pub(crate) fn calibrate(draft: &mut Draft<'_>, questions: &Questions, learned: &[usize], split: &Split, numbers: &[f64]) -> Result<(), TrainError> {
     let width = draft.features.len();
     let row = |index: usize| &numbers[index * width..(index + 1) * width];
     let raw = GbdtPredictor::without_golden(&draft.bundle())?;
@@ -137,10 +92,7 @@ pub(crate) fn calibrate(
         let rows: Vec<IntervalRow> = labelled(questions, *horizon, split, Part::Calibration)
             .map(|(index, example, label)| {
                 let level = example.row.level;
-                (
-                    raw.raw_quantiles(row(index), level, hours),
-                    level + label.value * hours,
-                )
+                (raw.raw_quantiles(row(index), level, hours), level + label.value * hours)
             })
             .collect();
         draft.data.calibration_rows += rows.len() as u64;
@@ -148,10 +100,7 @@ pub(crate) fn calibrate(
         for target in &mut draft.horizons {
             // Horizons beyond the learned ones take the factors of the longest.
             if target.hours >= hours {
-                *target = Horizon {
-                    hours: target.hours,
-                    ..fitted
-                };
+                *target = Horizon { hours: target.hours, ..fitted };
             }
         }
     }
@@ -162,13 +111,10 @@ pub(crate) fn calibrate(
         .enumerate()
         .filter_map(|(index, example)| match example.overflow {
             Some(Outcome::Labelled(label))
-                if !label.faulty
-                    && !example.row.faulty
-                    && split.part(example.row.at_ms, label.until_ms) == Some(Part::Calibration) =>
+                if !label.faulty && !example.row.faulty && split.part(example.row.at_ms, label.until_ms) == Some(Part::Calibration) =>
             {
                 let path = calibrated.path(row(index), example.row.level);
-                let raw =
-                    path.probability_full(example.row.hours_to_visit, draft.options.full_level);
+                let raw = path.probability_full(example.row.hours_to_visit, draft.options.full_level);
                 Some((raw, label.value == 1.0))
             }
             _ => None,
@@ -179,22 +125,10 @@ pub(crate) fn calibrate(
 }
 
 /// Golden rows out of the examples.
-pub(crate) fn golden(
-    batches: &[RecordBatch],
-    questions: &Questions,
-    predictor: &GbdtPredictor,
-) -> Result<Vec<GoldenRow>, TrainError> {
+pub(crate) fn golden(batches: &[RecordBatch], questions: &Questions, predictor: &GbdtPredictor) -> Result<Vec<GoldenRow>, TrainError> {
     let step = questions.examples.len().div_ceil(GOLDEN_ROWS).max(1);
-    let sources: Vec<_> = questions
-        .examples
-        .iter()
-        .step_by(step)
-        .map(|example| example.row.source)
-        .collect();
+    let sources: Vec<_> = questions.examples.iter().step_by(step).map(|example| example.row.source).collect();
     let specs = predictor.specs();
     let rows = values(batches, &sources, specs, true)?;
-    Ok(rows
-        .chunks_exact(specs.len())
-        .map(|row| predictor.golden(row))
-        .collect())
+    Ok(rows.chunks_exact(specs.len()).map(|row| predictor.golden(row)).collect())
 }

@@ -60,38 +60,16 @@ impl Matrix {
 ///
 /// # Errors
 /// When LightGBM refuses the data.
-pub fn train(
-    role: &str,
-    names: &[String],
-    matrix: &Matrix,
-    objective: Objective,
-    options: &BoostOptions,
-) -> Result<String, TrainError> {
-    let failed = |message: String| TrainError::Boost {
-        role: role.to_owned(),
-        message,
-    };
-    if matrix.rows() == 0
-        || names.len() != matrix.width
-        || matrix.values.len() != matrix.rows() * matrix.width
-    {
-        return Err(failed(format!(
-            "{} rows, {} names, {} columns",
-            matrix.rows(),
-            names.len(),
-            matrix.width
-        )));
+pub fn train(role: &str, names: &[String], matrix: &Matrix, objective: Objective, options: &BoostOptions) -> Result<String, TrainError> {
+    let failed = |message: String| TrainError::Boost { role: role.to_owned(), message };
+    if matrix.rows() == 0 || names.len() != matrix.width || matrix.values.len() != matrix.rows() * matrix.width {
+        return Err(failed(format!("{} rows, {} names, {} columns", matrix.rows(), names.len(), matrix.width)));
     }
     let width = i32::try_from(matrix.width).map_err(|error| failed(error.to_string()))?;
-    let mut dataset = Dataset::from_slice(&matrix.values, &matrix.labels, width, true)
-        .map_err(|error| failed(error.to_string()))?;
-    dataset
-        .set_feature_names(names)
-        .map_err(|error| failed(error.to_string()))?;
+    let mut dataset = Dataset::from_slice(&matrix.values, &matrix.labels, width, true).map_err(|error| failed(error.to_string()))?;
+    dataset.set_feature_names(names).map_err(|error| failed(error.to_string()))?;
     if !matrix.weights.is_empty() {
-        dataset
-            .set_weights(&matrix.weights)
-            .map_err(|error| failed(error.to_string()))?;
+        dataset.set_weights(&matrix.weights).map_err(|error| failed(error.to_string()))?;
     }
     // LightGBM takes a 32-bit seed.
     let seed = (options.seed ^ (options.seed >> 32)) & 0x7fff_ffff;
@@ -118,9 +96,6 @@ pub fn train(
         }
         Objective::Binary => parameters["objective"] = json!("binary"),
     }
-    let booster =
-        Booster::train(dataset, &parameters).map_err(|error| failed(error.to_string()))?;
-    booster
-        .save_string()
-        .map_err(|error| failed(error.to_string()))
+    let booster = Booster::train(dataset, &parameters).map_err(|error| failed(error.to_string()))?;
+    booster.save_string().map_err(|error| failed(error.to_string()))
 }

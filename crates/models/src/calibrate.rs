@@ -24,25 +24,14 @@ pub type IntervalRow = ([f64; 3], f64);
 /// assumes exchangeable rows; rows of one container are not independent, so coverage on new data is reported beside.
 pub fn conformal(hours: f64, rows: &[IntervalRow]) -> Horizon {
     if rows.len() < LEAST_ROWS {
-        return Horizon {
-            hours,
-            widen_low: 0.0,
-            widen_high: 0.0,
-        };
+        return Horizon { hours, widen_low: 0.0, widen_high: 0.0 };
     }
     let share = (0.9 * (1.0 + 1.0 / rows.len() as f64)).min(1.0);
     let factor = |score: &dyn Fn(&IntervalRow) -> f64| {
-        let mut scores: Vec<f64> = rows
-            .iter()
-            .map(|row| score(row) / (row.0[2] - row.0[0] + WIDTH_FLOOR))
-            .collect();
+        let mut scores: Vec<f64> = rows.iter().map(|row| score(row) / (row.0[2] - row.0[0] + WIDTH_FLOOR)).collect();
         rounded(quantile(&mut scores, share).max(MOST_INWARDS))
     };
-    Horizon {
-        hours,
-        widen_low: factor(&|(q, actual)| q[0] - actual),
-        widen_high: factor(&|(q, actual)| actual - q[2]),
-    }
+    Horizon { hours, widen_low: factor(&|(q, actual)| q[0] - actual), widen_high: factor(&|(q, actual)| actual - q[2]) }
 }
 
 /// Isotonic regression of truth on raw probability: equal-count groups, then pooled until they do not decrease.
@@ -63,20 +52,12 @@ pub fn isotonic(rows: &[(f64, bool)]) -> Calibration {
     for group in sorted.chunks(size) {
         let rows = group.len() as f64;
         let hits = group.iter().filter(|(_, truth)| *truth).count() as f64;
-        pools.push(Pool {
-            raw: group.iter().map(|(raw, _)| raw).sum(),
-            truth: hits,
-            rows,
-        });
+        pools.push(Pool { raw: group.iter().map(|(raw, _)| raw).sum(), truth: hits, rows });
         while let [.., a, b] = pools.as_slice() {
             if a.truth / a.rows < b.truth / b.rows {
                 break;
             }
-            let merged = Pool {
-                raw: a.raw + b.raw,
-                truth: a.truth + b.truth,
-                rows: a.rows + b.rows,
-            };
+            let merged = Pool { raw: a.raw + b.raw, truth: a.truth + b.truth, rows: a.rows + b.rows };
             pools.truncate(pools.len() - 2);
             pools.push(merged);
         }
@@ -86,10 +67,7 @@ pub fn isotonic(rows: &[(f64, bool)]) -> Calibration {
         // Half a row of each kind: no group of rows proves that a thing is impossible or certain.
         let calibrated = (pool.truth + 0.5) / (pool.rows + 1.0);
         let least = knots.last().map_or(0.0, |knot| knot.1);
-        knots.push((
-            rounded(pool.raw / pool.rows),
-            rounded(calibrated.max(least)),
-        ));
+        knots.push((rounded(pool.raw / pool.rows), rounded(calibrated.max(least))));
     }
     Calibration { knots }
 }
@@ -104,19 +82,10 @@ mod tests {
     fn conformal_ends_hold_for_their_share_on_new_rows() {
         let mut random = SmallRng::seed_from_u64(5);
         // Far too narrow below, far too wide above.
-        let mut draw = |count: usize| -> Vec<IntervalRow> {
-            (0..count)
-                .map(|_| ([0.45, 0.5, 1.4], random.random::<f64>()))
-                .collect()
-        };
+        let mut draw = |count: usize| -> Vec<IntervalRow> { (0..count).map(|_| ([0.45, 0.5, 1.4], random.random::<f64>())).collect() };
         let horizon = conformal(24.0, &draw(4000));
         let new = draw(4000);
-        let share = |hit: &dyn Fn(&IntervalRow, f64) -> bool| {
-            new.iter()
-                .filter(|row| hit(row, row.0[2] - row.0[0] + WIDTH_FLOOR))
-                .count() as f64
-                / 4000.0
-        };
+        let share = |hit: &dyn Fn(&IntervalRow, f64) -> bool| new.iter().filter(|row| hit(row, row.0[2] - row.0[0] + WIDTH_FLOOR)).count() as f64 / 4000.0;
         let below = share(&|(q, actual), width| *actual < q[0] - horizon.widen_low * width);
         assert!((below - 0.1).abs() < 0.02, "{below} {horizon:?}");
         // The upper end is pulled in as far as allowed.
@@ -130,33 +99,16 @@ mod tests {
             .map(|_| {
                 let truth: f64 = random.random();
                 // Overconfident: pushed away from one half.
-                let raw = if truth > 0.5 {
-                    1.0 - (1.0 - truth).powi(2) * 2.0
-                } else {
-                    truth.powi(2) * 2.0
-                };
+                let raw = if truth > 0.5 { 1.0 - (1.0 - truth).powi(2) * 2.0 } else { truth.powi(2) * 2.0 };
                 (raw, random.random::<f64>() < truth)
             })
             .collect();
         let calibration = isotonic(&rows);
         for raw in [0.02, 0.18, 0.5, 0.82] {
-            let truth = if raw > 0.5 {
-                1.0 - ((1.0 - raw) / 2.0_f64).sqrt()
-            } else {
-                (raw / 2.0_f64).sqrt()
-            };
-            assert!(
-                (calibration.apply(raw) - truth).abs() < 0.05,
-                "{raw} {} {truth}",
-                calibration.apply(raw)
-            );
+            let truth = if raw > 0.5 { 1.0 - ((1.0 - raw) / 2.0_f64).sqrt() } else { (raw / 2.0_f64).sqrt() };
+            assert!((calibration.apply(raw) - truth).abs() < 0.05, "{raw} {} {truth}", calibration.apply(raw));
         }
-        assert!(
-            calibration
-                .knots
-                .windows(2)
-                .all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1)
-        );
+        assert!(calibration.knots.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1));
         assert!(calibration.apply(0.0) > 0.0 && calibration.apply(1.0) < 1.0);
     }
 

@@ -6,9 +6,7 @@ use ws_inference::ModelError;
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A column is absent or of another type.
-    #[error(
-        "column {column}: {message}; hint: training takes rows of bin.features as the topology emits them"
-    )]
+    #[error("column {column}: {message}; hint: training takes rows of bin.features as the topology emits them")]
     Column {
         /// The column.
         column: String,
@@ -24,9 +22,7 @@ pub enum TrainError {
         hint: &'static str,
     },
     /// A feature knows the future.
-    #[error(
-        "the features know the future: {message}; hint: compute the column from readings up to the row's time only"
-    )]
+    #[error("the features know the future: {message}; hint: compute the column from readings up to the row's time only")]
     Leak {
         /// Which column or row, and how it shows.
         message: String,
@@ -49,9 +45,6 @@ pub enum TrainError {
 
 impl TrainError {
     pub(crate) fn column(column: &str, message: impl Into<String>) -> Self {
-        Self::Column {
-            column: column.to_owned(),
-            message: message.into(),
-        }
+        Self::Column { column: column.to_owned(), message: message.into() }
     }
 }

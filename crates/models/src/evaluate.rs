@@ -39,18 +39,13 @@ impl Baseline {
     pub(crate) fn of(questions: &Questions, rates: impl Fn(usize) -> Vec<f64>) -> Self {
         let mut horizons = Vec::new();
         for (index, hours) in questions.horizons_h.iter().enumerate() {
-            let mut increments: Vec<f64> =
-                rates(index).into_iter().map(|rate| rate * hours).collect();
+            let mut increments: Vec<f64> = rates(index).into_iter().map(|rate| rate * hours).collect();
             if increments.is_empty() {
                 continue;
             }
             let mean = mean(increments.iter().copied());
             let quantiles = [0.1, 0.5, 0.9].map(|share| quantile(&mut increments, share));
-            horizons.push(BaselineHorizon {
-                hours: *hours,
-                mean,
-                quantiles,
-            });
+            horizons.push(BaselineHorizon { hours: *hours, mean, quantiles });
         }
         Self { horizons }
     }
@@ -151,11 +146,7 @@ pub struct EvaluateOptions {
 
 impl Default for EvaluateOptions {
     fn default() -> Self {
-        Self {
-            from_ms: i64::MIN,
-            max_examples: 24_000,
-            seed: 1,
-        }
+        Self { from_ms: i64::MIN, max_examples: 24_000, seed: 1 }
     }
 }
 
@@ -163,19 +154,9 @@ impl Default for EvaluateOptions {
 ///
 /// # Errors
 /// When a column is missing or nothing is left to judge.
-pub fn evaluate(
-    predictor: &GbdtPredictor,
-    batches: &[RecordBatch],
-    options: &EvaluateOptions,
-) -> Result<Evaluation, TrainError> {
-    let Decoder::Fill {
-        horizons, shape, ..
-    } = &predictor.manifest().decoder
-    else {
-        return Err(TrainError::TooLittle {
-            message: "not a fill model".to_owned(),
-            hint: "give a fill forecast",
-        });
+pub fn evaluate(predictor: &GbdtPredictor, batches: &[RecordBatch], options: &EvaluateOptions) -> Result<Evaluation, TrainError> {
+    let Decoder::Fill { horizons, shape, .. } = &predictor.manifest().decoder else {
+        return Err(TrainError::TooLittle { message: "not a fill model".to_owned(), hint: "give a fill forecast" });
     };
     let questions = ask(
         batches,
@@ -187,12 +168,7 @@ pub fn evaluate(
             from_ms: options.from_ms,
         },
     )?;
-    let stored = predictor
-        .manifest()
-        .metrics
-        .get("baseline")
-        .cloned()
-        .unwrap_or_default();
+    let stored = predictor.manifest().metrics.get("baseline").cloned().unwrap_or_default();
     let baseline: Baseline = serde_json::from_value(stored).unwrap_or_default();
     judge(batches, &questions, predictor, &baseline, options.from_ms)
 }
@@ -218,27 +194,12 @@ pub(crate) fn judge(
     baseline: &Baseline,
     from_ms: i64,
 ) -> Result<Evaluation, TrainError> {
-    let Decoder::Fill {
-        trained_to_h,
-        shape,
-        ..
-    } = &predictor.manifest().decoder
-    else {
-        return Err(TrainError::TooLittle {
-            message: "not a fill model".to_owned(),
-            hint: "give a fill forecast",
-        });
+    let Decoder::Fill { trained_to_h, shape, .. } = &predictor.manifest().decoder else {
+        return Err(TrainError::TooLittle { message: "not a fill model".to_owned(), hint: "give a fill forecast" });
     };
-    let later: Vec<&Example> = questions
-        .examples
-        .iter()
-        .filter(|example| example.row.at_ms >= from_ms)
-        .collect();
+    let later: Vec<&Example> = questions.examples.iter().filter(|example| example.row.at_ms >= from_ms).collect();
     if later.is_empty() {
-        return Err(TrainError::TooLittle {
-            message: "no rows to judge".to_owned(),
-            hint: "give later rows",
-        });
+        return Err(TrainError::TooLittle { message: "no rows to judge".to_owned(), hint: "give later rows" });
     }
     let sources: Vec<_> = later.iter().map(|example| example.row.source).collect();
     let heuristic = FillHeuristic::default();
@@ -247,10 +208,8 @@ pub(crate) fn judge(
     let width = predictor.manifest().features.len();
     let mut judged = Vec::with_capacity(later.len());
     let mut declined = 0;
-    for ((example, row), rule_row) in later
-        .iter()
-        .zip(model_rows.chunks_exact(predictor.specs().len()))
-        .zip(heuristic_rows.chunks_exact(heuristic.specs().len()))
+    for ((example, row), rule_row) in
+        later.iter().zip(model_rows.chunks_exact(predictor.specs().len())).zip(heuristic_rows.chunks_exact(heuristic.specs().len()))
     {
         let (Some(answer), Some(rule)) = (predictor.answer(row), heuristic.answer(rule_row)) else {
             declined += 1;
@@ -258,16 +217,8 @@ pub(crate) fn judge(
         };
         judged.push(Judged {
             example,
-            model: Says {
-                path: predictor.path(&row[..width], example.row.level),
-                hours_to_full: answer[10],
-                overflow: answer[12],
-            },
-            heuristic: Says {
-                path: heuristic.path(rule_row),
-                hours_to_full: rule[10],
-                overflow: rule[12],
-            },
+            model: Says { path: predictor.path(&row[..width], example.row.level), hours_to_full: answer[10], overflow: answer[12] },
+            heuristic: Says { path: heuristic.path(rule_row), hours_to_full: rule[10], overflow: rule[12] },
         });
     }
     let mut levels = Vec::new();
@@ -275,38 +226,18 @@ pub(crate) fn judge(
     for with_faults in [true, false] {
         for (index, hours) in questions.horizons_h.iter().enumerate() {
             let extrapolated = hours > trained_to_h;
-            levels.extend(level_score(
-                &judged,
-                index,
-                *hours,
-                with_faults,
-                extrapolated,
-                baseline,
-            ));
+            levels.extend(level_score(&judged, index, *hours, with_faults, extrapolated, baseline));
         }
         overflow.push(overflow_score(&judged, with_faults));
     }
-    levels.sort_by(|a, b| {
-        a.horizon_h
-            .total_cmp(&b.horizon_h)
-            .then(b.with_faults.cmp(&a.with_faults))
-    });
+    levels.sort_by(|a, b| a.horizon_h.total_cmp(&b.horizon_h).then(b.with_faults.cmp(&a.with_faults)));
     Ok(Evaluation {
         model_version: predictor.version().to_owned(),
-        from_ms: later
-            .iter()
-            .map(|example| example.row.at_ms)
-            .min()
-            .unwrap_or(from_ms),
+        from_ms: later.iter().map(|example| example.row.at_ms).min().unwrap_or(from_ms),
         to_ms: questions.range_ms.1,
         examples: later.len() as u64,
         declined,
-        outcomes: questions
-            .horizons_h
-            .iter()
-            .copied()
-            .zip(questions.counts.iter().copied())
-            .collect(),
+        outcomes: questions.horizons_h.iter().copied().zip(questions.counts.iter().copied()).collect(),
         overflow_outcomes: questions.overflow_counts,
         unexplained_falls: questions.unexplained_falls,
         levels,
@@ -322,19 +253,9 @@ fn some(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-fn level_score(
-    judged: &[Judged<'_>],
-    index: usize,
-    hours: f64,
-    with_faults: bool,
-    extrapolated: bool,
-    baseline: &Baseline,
-) -> Option<LevelScore> {
+fn level_score(judged: &[Judged<'_>], index: usize, hours: f64, with_faults: bool, extrapolated: bool, baseline: &Baseline) -> Option<LevelScore> {
     let clamp = |level: f64| level.clamp(0.0, 1.0);
-    let constant = baseline
-        .horizons
-        .iter()
-        .find(|horizon| horizon.hours == hours);
+    let constant = baseline.horizons.iter().find(|horizon| horizon.hours == hours);
     let mut said: [Vec<Said>; 4] = Default::default();
     for row in judged {
         let Outcome::Labelled(label) = row.example.rates[index] else {
@@ -367,22 +288,14 @@ fn level_score(
         rows: said[0].len() as u64,
         mae: score(&|rows| mean(rows.iter().map(|(middle, _, truth)| (middle - truth).abs()))),
         pinball: score(&|rows| {
-            mean([0.1, 0.5, 0.9].into_iter().enumerate().map(|(at, share)| {
-                pinball(
-                    share,
-                    &rows
-                        .iter()
-                        .map(|(_, quantiles, truth)| (quantiles[at], *truth))
-                        .collect::<Vec<_>>(),
-                )
-            }))
-        }),
-        coverage: score(&|rows| {
             mean(
-                rows.iter()
-                    .map(|(_, q, truth)| f64::from(u8::from(q[0] <= *truth && *truth <= q[2]))),
+                [0.1, 0.5, 0.9]
+                    .into_iter()
+                    .enumerate()
+                    .map(|(at, share)| pinball(share, &rows.iter().map(|(_, quantiles, truth)| (quantiles[at], *truth)).collect::<Vec<_>>())),
             )
         }),
+        coverage: score(&|rows| mean(rows.iter().map(|(_, q, truth)| f64::from(u8::from(q[0] <= *truth && *truth <= q[2]))))),
     })
 }
 
@@ -401,44 +314,26 @@ fn overflow_score(judged: &[Judged<'_>], with_faults: bool) -> OverflowScore {
         rows[2].push((row.example.row.level, truth));
     }
     let base_rate = mean(rows[0].iter().map(|(_, truth)| f64::from(u8::from(*truth))));
-    let constant: Vec<(f64, bool)> = rows[0]
-        .iter()
-        .map(|(_, truth)| (base_rate, *truth))
-        .collect();
+    let constant: Vec<(f64, bool)> = rows[0].iter().map(|(_, truth)| (base_rate, *truth)).collect();
     OverflowScore {
         with_faults,
         rows: rows[0].len() as u64,
         base_rate: some(base_rate),
         auc: [0, 1, 2].map(|who| some(auc(&rows[who]))),
         average_precision: [0, 1, 2].map(|who| some(average_precision(&rows[who]))),
-        brier: [
-            some(brier(&rows[0])),
-            some(brier(&rows[1])),
-            some(brier(&constant)),
-        ],
+        brier: [some(brier(&rows[0])), some(brier(&rows[1])), some(brier(&constant))],
     }
 }
 
 fn time_score(judged: &[Judged<'_>], full_level: f64) -> TimeScore {
-    let rows: Vec<&Judged<'_>> = judged
-        .iter()
-        .filter(|row| !row.example.row.faulty && row.example.row.level < full_level)
-        .collect();
+    let rows: Vec<&Judged<'_>> = judged.iter().filter(|row| !row.example.row.faulty && row.example.row.level < full_level).collect();
     let observed = rows.iter().filter(|row| row.example.to_full.1).count();
     let step = rows.len().div_ceil(CONCORDANCE_ROWS).max(1);
     let order = |f: &dyn Fn(&Judged<'_>) -> f64| {
-        let sample: Vec<(f64, f64, bool)> = rows
-            .iter()
-            .step_by(step)
-            .map(|row| (f(row), row.example.to_full.0, row.example.to_full.1))
-            .collect();
+        let sample: Vec<(f64, f64, bool)> = rows.iter().step_by(step).map(|row| (f(row), row.example.to_full.0, row.example.to_full.1)).collect();
         some(concordance(&sample))
     };
-    let mut errors: Vec<f64> = rows
-        .iter()
-        .filter(|row| row.example.to_full.1)
-        .map(|row| (row.model.hours_to_full - row.example.to_full.0).abs())
-        .collect();
+    let mut errors: Vec<f64> = rows.iter().filter(|row| row.example.to_full.1).map(|row| (row.model.hours_to_full - row.example.to_full.0).abs()).collect();
     TimeScore {
         observed: observed as u64,
         censored: (rows.len() - observed) as u64,

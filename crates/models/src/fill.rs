@@ -92,16 +92,7 @@ impl Default for TrainOptions {
             train_share: 0.6,
             calibration_share: 0.2,
             extra_features: Vec::new(),
-            boost: BoostOptions {
-                trees: 80,
-                leaves: 24,
-                learning_rate: 0.1,
-                least_leaf_rows: 40,
-                feature_share: 0.8,
-                row_share: 0.8,
-                l2: 1.0,
-                seed: 0,
-            },
+            boost: BoostOptions { trees: 80, leaves: 24, learning_rate: 0.1, least_leaf_rows: 40, feature_share: 0.8, row_share: 0.8, l2: 1.0, seed: 0 },
         }
     }
 }
@@ -137,10 +128,7 @@ impl TrainedModel {
 ///
 /// # Errors
 /// When columns are missing, the history is too short, a feature knows the future, or LightGBM fails.
-pub fn train_fill(
-    batches: &[RecordBatch],
-    options: &TrainOptions,
-) -> Result<TrainedModel, TrainError> {
+pub fn train_fill(batches: &[RecordBatch], options: &TrainOptions) -> Result<TrainedModel, TrainError> {
     check_times(batches)?;
     let questions = ask(
         batches,
@@ -153,17 +141,11 @@ pub fn train_fill(
         },
     )?;
     let (from_ms, to_ms) = questions.range_ms;
-    let split = Split::by_share(
-        from_ms,
-        to_ms,
-        options.train_share,
-        options.calibration_share,
-    );
+    let split = Split::by_share(from_ms, to_ms, options.train_share, options.calibration_share);
     let learned: Vec<usize> = (0..options.horizons_h.len())
         .filter(|horizon| {
             labelled(&questions, *horizon, &split, Part::Train).count() >= LEAST_TRAIN
-                && labelled(&questions, *horizon, &split, Part::Calibration).count()
-                    >= LEAST_CALIBRATION
+                && labelled(&questions, *horizon, &split, Part::Calibration).count() >= LEAST_CALIBRATION
         })
         .collect();
     let Some(longest) = learned.last() else {
@@ -177,45 +159,25 @@ pub fn train_fill(
         });
     };
     let features = specs(batches, &options.extra_features);
-    let sources: Vec<_> = questions
-        .examples
-        .iter()
-        .map(|example| example.row.source)
-        .collect();
+    let sources: Vec<_> = questions.examples.iter().map(|example| example.row.source).collect();
     let numbers = values(batches, &sources, &features, false)?;
     check_leaks(&questions, &features, &numbers)?;
 
     let matrix = matrix(&questions, &learned, &split, &numbers, features.len());
-    let mut names: Vec<String> = features
-        .iter()
-        .map(|feature| feature.name.clone())
-        .collect();
+    let mut names: Vec<String> = features.iter().map(|feature| feature.name.clone()).collect();
     names.push(HORIZON.to_owned());
-    let boost = BoostOptions {
-        seed: options.seed,
-        ..options.boost
-    };
+    let boost = BoostOptions { seed: options.seed, ..options.boost };
     let mut texts = BTreeMap::new();
     for (role, alpha) in FILL_ROLES.into_iter().zip([0.1, 0.5, 0.9]) {
-        texts.insert(
-            role.to_owned(),
-            train(role, &names, &matrix, Objective::Quantile(alpha), &boost)?,
-        );
+        texts.insert(role.to_owned(), train(role, &names, &matrix, Objective::Quantile(alpha), &boost)?);
     }
 
     let trained_to_h = options.horizons_h[*longest];
-    let mut asked: Vec<f64> = learned
-        .iter()
-        .map(|horizon| options.horizons_h[*horizon])
-        .collect();
+    let mut asked: Vec<f64> = learned.iter().map(|horizon| options.horizons_h[*horizon]).collect();
     asked.extend(HORIZONS_H.iter().filter(|hours| **hours > trained_to_h));
     asked.sort_by(f64::total_cmp);
     asked.dedup();
-    let plain = |hours: &f64| Horizon {
-        hours: *hours,
-        widen_low: 0.0,
-        widen_high: 0.0,
-    };
+    let plain = |hours: &f64| Horizon { hours: *hours, widen_low: 0.0, widen_high: 0.0 };
     let mut draft = Draft {
         options,
         features,
@@ -223,25 +185,14 @@ pub fn train_fill(
         trained_to_h,
         horizons: asked.iter().map(plain).collect(),
         overflow: Calibration::default(),
-        data: DataRange {
-            from_ms,
-            to_ms,
-            train_rows: matrix.rows() as u64,
-            calibration_rows: 0,
-            test_rows: 0,
-            series: questions.series,
-        },
+        data: DataRange { from_ms, to_ms, train_rows: matrix.rows() as u64, calibration_rows: 0, test_rows: 0, series: questions.series },
         domain: domain(&questions, &split, options),
     };
     calibrate(&mut draft, &questions, &learned, &split, &numbers)?;
 
     let mut bundle = draft.bundle();
     let predictor = GbdtPredictor::without_golden(&bundle)?;
-    let baseline = Baseline::of(&questions, |horizon| {
-        labelled(&questions, horizon, &split, Part::Train)
-            .map(|(_, _, label)| label.value)
-            .collect()
-    });
+    let baseline = Baseline::of(&questions, |horizon| labelled(&questions, horizon, &split, Part::Train).map(|(_, _, label)| label.value).collect());
     let evaluation = judge(batches, &questions, &predictor, &baseline, split.test_ms)?;
     bundle.manifest.data.test_rows = evaluation.examples;
     bundle.manifest.metrics = serde_json::json!({ "baseline": baseline, "test": evaluation });
@@ -255,31 +206,17 @@ fn specs(batches: &[RecordBatch], extra: &[String]) -> Vec<FeatureSpec> {
         return Vec::new();
     };
     let schema = first.schema();
-    let wanted = FILL_FEATURES
-        .into_iter()
-        .chain(extra.iter().map(String::as_str));
+    let wanted = FILL_FEATURES.into_iter().chain(extra.iter().map(String::as_str));
     let mut specs: Vec<FeatureSpec> = Vec::new();
     for name in wanted {
-        let Some(kind) = schema
-            .field_with_name(name)
-            .ok()
-            .and_then(|f| FeatureSpec::kind_of(f.data_type()))
-        else {
+        let Some(kind) = schema.field_with_name(name).ok().and_then(|f| FeatureSpec::kind_of(f.data_type())) else {
             continue;
         };
         if specs.iter().any(|spec| spec.name == name) {
             continue;
         }
-        let categories = if kind == FeatureKind::Category {
-            categories(batches, name)
-        } else {
-            Vec::new()
-        };
-        specs.push(FeatureSpec {
-            name: name.to_owned(),
-            kind,
-            categories,
-        });
+        let categories = if kind == FeatureKind::Category { categories(batches, name) } else { Vec::new() };
+        specs.push(FeatureSpec { name: name.to_owned(), kind, categories });
     }
     specs
 }
@@ -287,78 +224,40 @@ fn specs(batches: &[RecordBatch], extra: &[String]) -> Vec<FeatureSpec> {
 fn categories(batches: &[RecordBatch], name: &str) -> Vec<String> {
     let mut known = BTreeSet::new();
     for batch in batches {
-        let column = batch
-            .column_by_name(name)
-            .and_then(|column| column.as_any().downcast_ref::<StringArray>());
-        known.extend(
-            column
-                .into_iter()
-                .flat_map(|column| column.iter().flatten())
-                .map(str::to_owned),
-        );
+        let column = batch.column_by_name(name).and_then(|column| column.as_any().downcast_ref::<StringArray>());
+        known.extend(column.into_iter().flat_map(|column| column.iter().flatten()).map(str::to_owned));
     }
     known.into_iter().collect()
 }
 
-fn check_leaks(
-    questions: &Questions,
-    features: &[FeatureSpec],
-    numbers: &[f64],
-) -> Result<(), TrainError> {
+fn check_leaks(questions: &Questions, features: &[FeatureSpec], numbers: &[f64]) -> Result<(), TrainError> {
     // The horizon nearest to a day: over a whole one the time of day cancels out.
-    let nearest = (0..questions.horizons_h.len())
-        .filter(|horizon| questions.counts[*horizon].labelled > 0)
-        .min_by(|a, b| {
-            let distance = |horizon: &usize| (questions.horizons_h[*horizon] - 24.0).abs();
-            distance(a).total_cmp(&distance(b))
-        });
+    let nearest = (0..questions.horizons_h.len()).filter(|horizon| questions.counts[*horizon].labelled > 0).min_by(|a, b| {
+        let distance = |horizon: &usize| (questions.horizons_h[*horizon] - 24.0).abs();
+        distance(a).total_cmp(&distance(b))
+    });
     let Some(horizon) = nearest else {
         return Ok(());
     };
-    let future = questions
-        .examples
-        .iter()
-        .map(|example| match example.rates[horizon] {
-            Outcome::Labelled(label) if !label.faulty && !example.row.faulty => label.value,
-            _ => f64::NAN,
-        });
+    let future = questions.examples.iter().map(|example| match example.rates[horizon] {
+        Outcome::Labelled(label) if !label.faulty && !example.row.faulty => label.value,
+        _ => f64::NAN,
+    });
     check_columns(&Probe {
-        names: features
-            .iter()
-            .map(|feature| feature.name.as_str())
-            .collect(),
+        names: features.iter().map(|feature| feature.name.as_str()).collect(),
         values: numbers,
-        levels: questions
-            .examples
-            .iter()
-            .map(|example| example.row.level)
-            .collect(),
+        levels: questions.examples.iter().map(|example| example.row.level).collect(),
         future: future.collect(),
-        past: questions
-            .examples
-            .iter()
-            .map(|example| example.past_24h)
-            .collect(),
+        past: questions.examples.iter().map(|example| example.past_24h).collect(),
     })
 }
 
-fn matrix(
-    questions: &Questions,
-    learned: &[usize],
-    split: &Split,
-    numbers: &[f64],
-    width: usize,
-) -> Matrix {
-    let mut matrix = Matrix {
-        width: width + 1,
-        ..Matrix::default()
-    };
+fn matrix(questions: &Questions, learned: &[usize], split: &Split, numbers: &[f64], width: usize) -> Matrix {
+    let mut matrix = Matrix { width: width + 1, ..Matrix::default() };
     for horizon in learned {
         let hours = questions.horizons_h[*horizon];
         for (index, _, label) in labelled(questions, *horizon, split, Part::Train) {
-            matrix
-                .values
-                .extend_from_slice(&numbers[index * width..(index + 1) * width]);
+            matrix.values.extend_from_slice(&numbers[index * width..(index + 1) * width]);
             matrix.values.push(hours);
             matrix.labels.push(label.value as f32);
             // Pinball loss of a rate times the horizon is pinball loss of the increment, which is what counts.
@@ -369,30 +268,18 @@ fn matrix(
 }
 
 fn domain(questions: &Questions, split: &Split, options: &TrainOptions) -> Vec<DomainRange> {
-    let mut ranges = vec![DomainRange {
-        column: LEVEL.to_owned(),
-        min: 0.0,
-        max: options.full_level.max(1.2),
-        missing_ok: false,
-    }];
+    let mut ranges = vec![DomainRange { column: LEVEL.to_owned(), min: 0.0, max: options.full_level.max(1.2), missing_ok: false }];
     let intervals = questions
         .examples
         .iter()
         .filter(|example| example.row.at_ms < split.calibration_ms)
         .map(|example| example.row.report_interval_h * 3600.0)
         .filter(|seconds| seconds.is_finite());
-    let (min, max) = intervals.fold((f64::INFINITY, 0.0f64), |(min, max), s| {
-        (min.min(s), max.max(s))
-    });
+    let (min, max) = intervals.fold((f64::INFINITY, 0.0f64), |(min, max), s| (min.min(s), max.max(s)));
     if max > 0.0 {
         // A model of quarter-hourly sensors knows nothing of daily ones.
         let column = "report_interval_s".to_owned();
-        ranges.push(DomainRange {
-            column,
-            min: rounded(min / 2.0),
-            max: rounded(max * 2.0),
-            missing_ok: true,
-        });
+        ranges.push(DomainRange { column, min: rounded(min / 2.0), max: rounded(max * 2.0), missing_ok: true });
     }
     ranges
 }

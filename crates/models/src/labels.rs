@@ -91,13 +91,7 @@ impl OutcomeCounts {
 
     /// Whether nothing is missing.
     pub fn adds_up(&self) -> bool {
-        self.asked
-            == self.labelled
-                + self.censored
-                + self.expired_gap
-                + self.expired_end
-                + self.expired_late
-                + self.already_full
+        self.asked == self.labelled + self.censored + self.expired_gap + self.expired_end + self.expired_late + self.already_full
     }
 }
 
@@ -110,26 +104,14 @@ fn hours_between(from_ms: i64, to_ms: i64) -> f64 {
 }
 
 /// The mean fill rate over `horizon_h` from a row on, until full, given no emptying.
-pub fn rate_after(
-    series: &Series,
-    from: &Candidate,
-    horizon_h: f64,
-    options: &LabelOptions,
-) -> Outcome {
+pub fn rate_after(series: &Series, from: &Candidate, horizon_h: f64, options: &LabelOptions) -> Outcome {
     let end_ms = after(from.at_ms, horizon_h);
     let around = match window_end(series, from, end_ms, end_ms, options) {
         Ok(around) => around,
         Err(outcome) => return outcome,
     };
-    let label = |value, faulty| {
-        Outcome::Labelled(Label {
-            value,
-            until_ms: around.until_ms(),
-            faulty,
-        })
-    };
-    if let Some((crossed_ms, faulty)) =
-        crossing(series, from, around.last_index, options.full_level)
+    let label = |value, faulty| Outcome::Labelled(Label { value, until_ms: around.until_ms(), faulty });
+    if let Some((crossed_ms, faulty)) = crossing(series, from, around.last_index, options.full_level)
         && crossed_ms <= end_ms
     {
         let hours = hours_between(from.at_ms, crossed_ms).max(LEAST_RATE_TIME_H);
@@ -138,13 +120,9 @@ pub fn rate_after(
     let (before, next) = (around.before, around.next);
     match next {
         Some(next) => {
-            let share =
-                hours_between(before.at_ms, end_ms) / hours_between(before.at_ms, next.at_ms);
+            let share = hours_between(before.at_ms, end_ms) / hours_between(before.at_ms, next.at_ms);
             let level = before.level + (next.level - before.level) * share;
-            label(
-                (level - from.level) / horizon_h,
-                before.faulty || next.faulty,
-            )
+            label((level - from.level) / horizon_h, before.faulty || next.faulty)
         }
         None => {
             // The next reading is behind an emptying: the one before must be near enough to speak for the end.
@@ -158,11 +136,7 @@ pub fn rate_after(
 }
 
 /// Whether the container was full before its next planned visit: 1 or 0.
-pub fn overflow_before_visit(
-    series: &Series,
-    from: &Candidate,
-    options: &LabelOptions,
-) -> Option<Outcome> {
+pub fn overflow_before_visit(series: &Series, from: &Candidate, options: &LabelOptions) -> Option<Outcome> {
     if from.hours_to_visit.is_nan() || from.hours_to_visit <= 0.0 {
         return None;
     }
@@ -176,15 +150,10 @@ pub fn overflow_before_visit(
         Ok(around) => around,
         Err(outcome) => return Some(outcome),
     };
-    let crossed = crossing(series, from, around.last_index, options.full_level)
-        .filter(|(at, _)| *at <= end_ms);
+    let crossed = crossing(series, from, around.last_index, options.full_level).filter(|(at, _)| *at <= end_ms);
     let faulty = crossed.map_or(around.before.faulty, |(_, faulty)| faulty);
     let value = f64::from(u8::from(crossed.is_some()));
-    Some(Outcome::Labelled(Label {
-        value,
-        until_ms: around.until_ms(),
-        faulty,
-    }))
+    Some(Outcome::Labelled(Label { value, until_ms: around.until_ms(), faulty }))
 }
 
 /// The readings around a window's end.
@@ -203,13 +172,7 @@ impl Around {
 }
 
 /// Finds the readings around `end_ms`; an emptying in `(from, censored_until_ms]` censors.
-fn window_end(
-    series: &Series,
-    from: &Candidate,
-    end_ms: i64,
-    censored_until_ms: i64,
-    options: &LabelOptions,
-) -> Result<Around, Outcome> {
+fn window_end(series: &Series, from: &Candidate, end_ms: i64, censored_until_ms: i64, options: &LabelOptions) -> Result<Around, Outcome> {
     if from.level >= options.full_level {
         return Err(Outcome::AlreadyFull);
     }
@@ -223,48 +186,24 @@ fn window_end(
     let Some(next) = series.readings.get(next_index).copied() else {
         return Err(Outcome::ExpiredEnd);
     };
-    let before = match next_index
-        .checked_sub(1)
-        .map(|index| series.readings[index])
-    {
+    let before = match next_index.checked_sub(1).map(|index| series.readings[index]) {
         Some(before) if before.at_ms >= from.at_ms => before,
         // No reading since: a timer's row stands on the level it repeats.
-        _ => Reading {
-            at_ms: from.at_ms,
-            level: from.level,
-            faulty: from.faulty,
-        },
+        _ => Reading { at_ms: from.at_ms, level: from.level, faulty: from.faulty },
     };
-    let spacing_h = if series.spacing_h.is_nan() {
-        0.0
-    } else {
-        series.spacing_h
-    };
+    let spacing_h = if series.spacing_h.is_nan() { 0.0 } else { series.spacing_h };
     if hours_between(before.at_ms, next.at_ms) > options.max_gap_h.max(1.5 * spacing_h) {
         return Err(Outcome::ExpiredGap);
     }
     if series.emptied_within(from.at_ms, next.at_ms) {
-        return Ok(Around {
-            before,
-            next: None,
-            last_index: next_index.saturating_sub(1),
-        });
+        return Ok(Around { before, next: None, last_index: next_index.saturating_sub(1) });
     }
-    Ok(Around {
-        before,
-        next: Some(next),
-        last_index: next_index,
-    })
+    Ok(Around { before, next: Some(next), last_index: next_index })
 }
 
 /// When the level first reached full after a row, looking at readings up to `last_index`, and whether the reading
 /// that says so is faulty.
-fn crossing(
-    series: &Series,
-    from: &Candidate,
-    last_index: usize,
-    full_level: f64,
-) -> Option<(i64, bool)> {
+fn crossing(series: &Series, from: &Candidate, last_index: usize, full_level: f64) -> Option<(i64, bool)> {
     let first = series.reading_after(from.at_ms);
     let index = *series.next_full.get(first)?;
     if index > last_index {
@@ -275,15 +214,8 @@ fn crossing(
         Some(before) if before.at_ms > from.at_ms => (before.at_ms, before.level),
         _ => (from.at_ms, from.level),
     };
-    let share = if full.level > before_level {
-        (full_level - before_level) / (full.level - before_level)
-    } else {
-        1.0
-    };
-    Some((
-        before_ms + ((full.at_ms - before_ms) as f64 * share.clamp(0.0, 1.0)) as i64,
-        full.faulty,
-    ))
+    let share = if full.level > before_level { (full_level - before_level) / (full.level - before_level) } else { 1.0 };
+    Some((before_ms + ((full.at_ms - before_ms) as f64 * share.clamp(0.0, 1.0)) as i64, full.faulty))
 }
 
 #[cfg(test)]
@@ -293,12 +225,7 @@ mod tests {
     use crate::series::{SeriesOptions, read};
     use crate::testkit::{Row, batch};
 
-    const OPTIONS: LabelOptions = LabelOptions {
-        full_level: 1.0,
-        max_gap_h: 6.0,
-        visit_tolerance_h: 4.0,
-        respect_received_at: true,
-    };
+    const OPTIONS: LabelOptions = LabelOptions { full_level: 1.0, max_gap_h: 6.0, visit_tolerance_h: 4.0, respect_received_at: true };
 
     /// Hourly readings at a rate, emptied at one hour (if any), as the features tell it.
     fn series(rate: f64, hours: usize, emptied: Option<f64>) -> Series {
@@ -307,19 +234,10 @@ mod tests {
                 let hour = hour as f64;
                 let since = emptied.map(|at| hour - at).filter(|since| *since >= 0.0);
                 let level = since.map_or(hour * rate, |since| since * rate).min(1.0);
-                Row {
-                    hour,
-                    level,
-                    since_emptied_h: since,
-                    hours_to_visit: Some(30.0 - hour),
-                    ..Row::default()
-                }
+                Row { hour, level, since_emptied_h: since, hours_to_visit: Some(30.0 - hour), ..Row::default() }
             })
             .collect();
-        let options = SeriesOptions {
-            full_level: 1.0,
-            unexplained_fall: 0.15,
-        };
+        let options = SeriesOptions { full_level: 1.0, unexplained_fall: 0.15 };
         read(&[batch(&rows)], options).unwrap().remove(0)
     }
 
@@ -355,9 +273,7 @@ mod tests {
     fn no_label_looks_across_an_emptying_right_after_the_horizon() {
         let series = series(0.02, 60, Some(30.5));
         // The end is hour 30.2, the next reading at 31 is behind the emptying.
-        let Outcome::Labelled(label) = rate(&series, 20, 10.2) else {
-            panic!()
-        };
+        let Outcome::Labelled(label) = rate(&series, 20, 10.2) else { panic!() };
         assert_eq!(label.until_ms, 30 * 3_600_000);
         assert!((label.value - 0.02).abs() < 1e-9);
     }
@@ -366,9 +282,7 @@ mod tests {
     fn the_end_of_history_and_gaps_expire() {
         let mut series = series(0.01, 40, None);
         assert_eq!(rate(&series, 35, 6.0), Outcome::ExpiredEnd);
-        series
-            .readings
-            .retain(|reading| !(12 * 3_600_000..22 * 3_600_000).contains(&reading.at_ms));
+        series.readings.retain(|reading| !(12 * 3_600_000..22 * 3_600_000).contains(&reading.at_ms));
         series.next_full = vec![series.readings.len(); series.readings.len()];
         assert_eq!(rate(&series, 10, 6.0), Outcome::ExpiredGap);
     }
@@ -397,10 +311,7 @@ mod tests {
     fn a_truck_an_hour_early_still_labels_and_one_ten_hours_early_censors() {
         assert_eq!(value(overflow(&series(0.04, 60, Some(28.6)), 2)), 1.0);
         assert_eq!(value(overflow(&series(0.02, 60, Some(28.6)), 2)), 0.0);
-        assert_eq!(
-            overflow(&series(0.06, 60, Some(20.0)), 2),
-            Outcome::Censored
-        );
+        assert_eq!(overflow(&series(0.06, 60, Some(20.0)), 2), Outcome::Censored);
     }
 
     #[test]
@@ -413,11 +324,6 @@ mod tests {
             }
         }
         assert_eq!(counts.asked, 61 * 3);
-        assert!(
-            counts.adds_up()
-                && counts.labelled > 0
-                && counts.censored > 0
-                && counts.expired_end > 0
-        );
+        assert!(counts.adds_up() && counts.labelled > 0 && counts.censored > 0 && counts.expired_end > 0);
     }
 }

@@ -31,10 +31,7 @@ const CALENDAR: [&str; 3] = ["hour_of_day", "day_of_week", "hours_to_visit"];
 /// When more than one row in a thousand was not.
 pub fn check_times(batches: &[RecordBatch]) -> Result<(), TrainError> {
     let (mut rows, mut impossible) = (0u64, 0u64);
-    for batch in batches
-        .iter()
-        .filter(|batch| batch.column_by_name("received_at").is_some())
-    {
+    for batch in batches.iter().filter(|batch| batch.column_by_name("received_at").is_some()) {
         let observed = NumberColumn::find(batch, &FeatureSpec::number("observed_at"))?;
         let received = NumberColumn::find(batch, &FeatureSpec::number("received_at"))?;
         rows += batch.num_rows() as u64;
@@ -43,8 +40,7 @@ pub fn check_times(batches: &[RecordBatch]) -> Result<(), TrainError> {
         }
     }
     if impossible as f64 > rows as f64 * IMPOSSIBLE_SHARE {
-        let message =
-            format!("{impossible} of {rows} rows were received before they were observed");
+        let message = format!("{impossible} of {rows} rows were received before they were observed");
         return Err(TrainError::Leak { message });
     }
     Ok(())
@@ -80,43 +76,27 @@ pub struct Suspicion {
 /// A leak leans to the future. Each column is tried as it is and less the level, for a leaked level.
 pub fn suspicious_columns(probe: &Probe<'_>) -> Vec<Suspicion> {
     let width = probe.names.len();
-    let rows: Vec<usize> = (0..probe.future.len())
-        .filter(|row| probe.future[*row].is_finite() && probe.past[*row].is_finite())
-        .collect();
+    let rows: Vec<usize> = (0..probe.future.len()).filter(|row| probe.future[*row].is_finite() && probe.past[*row].is_finite()).collect();
     let mut found = Vec::new();
     for (index, name) in probe.names.iter().enumerate() {
         if CALENDAR.contains(name) {
             continue;
         }
         let value = |row: usize| probe.values[row * width + index];
-        let known: Vec<usize> = rows
-            .iter()
-            .copied()
-            .filter(|row| value(*row).is_finite())
-            .collect();
+        let known: Vec<usize> = rows.iter().copied().filter(|row| value(*row).is_finite()).collect();
         if known.len() < LEAST_ROWS {
             continue;
         }
         let future: Vec<f64> = known.iter().map(|row| probe.future[*row]).collect();
         let past: Vec<f64> = known.iter().map(|row| probe.past[*row]).collect();
         let column: Vec<f64> = known.iter().map(|row| value(*row)).collect();
-        let increments: Vec<f64> = known
-            .iter()
-            .map(|row| value(*row) - probe.levels[*row])
-            .collect();
+        let increments: Vec<f64> = known.iter().map(|row| value(*row) - probe.levels[*row]).collect();
         for values in [column, increments] {
-            let (ahead, behind) = (
-                partial(&values, &future, &past),
-                partial(&values, &past, &future),
-            );
+            let (ahead, behind) = (partial(&values, &future, &past), partial(&values, &past, &future));
             // The direction of the future is the positive one.
             let (ahead, behind) = (ahead.abs(), behind * ahead.signum());
             if ahead >= 0.8 || (ahead >= 0.5 && ahead - behind >= 0.2) {
-                found.push(Suspicion {
-                    column: (*name).to_owned(),
-                    future: ahead,
-                    past: behind,
-                });
+                found.push(Suspicion { column: (*name).to_owned(), future: ahead, past: behind });
                 break;
             }
         }
@@ -129,11 +109,7 @@ fn partial(a: &[f64], b: &[f64], fixed: &[f64]) -> f64 {
     let rank = |x, y| rank_correlation(x, y).unwrap_or(0.0);
     let (ab, af, bf) = (rank(a, b), rank(a, fixed), rank(b, fixed));
     let left = ((1.0 - af * af) * (1.0 - bf * bf)).sqrt();
-    if left > 1e-9 {
-        (ab - af * bf) / left
-    } else {
-        0.0
-    }
+    if left > 1e-9 { (ab - af * bf) / left } else { 0.0 }
 }
 
 /// Refuses suspicious columns.
@@ -141,19 +117,11 @@ fn partial(a: &[f64], b: &[f64], fixed: &[f64]) -> f64 {
 /// # Errors
 /// Naming the worst column.
 pub fn check_columns(probe: &Probe<'_>) -> Result<(), TrainError> {
-    let worst = suspicious_columns(probe)
-        .into_iter()
-        .max_by(|a, b| a.future.total_cmp(&b.future));
+    let worst = suspicious_columns(probe).into_iter().max_by(|a, b| a.future.total_cmp(&b.future));
     match worst {
         None => Ok(()),
-        Some(Suspicion {
-            column,
-            future,
-            past,
-        }) => Err(TrainError::Leak {
-            message: format!(
-                "column {column} goes with the future level at {future:.2}, given the past, and with the past at {past:.2}, given the future"
-            ),
+        Some(Suspicion { column, future, past }) => Err(TrainError::Leak {
+            message: format!("column {column} goes with the future level at {future:.2}, given the past, and with the past at {past:.2}, given the future"),
         }),
     }
 }
@@ -165,11 +133,7 @@ pub fn check_columns(probe: &Probe<'_>) -> Result<(), TrainError> {
 ///
 /// # Errors
 /// At the first row that differs, at a cut that gives no rows at all, or when computing fails.
-pub fn assert_no_future<F>(
-    history_until: F,
-    cuts_ms: &[i64],
-    ignore: &[&str],
-) -> Result<usize, TrainError>
+pub fn assert_no_future<F>(history_until: F, cuts_ms: &[i64], ignore: &[&str]) -> Result<usize, TrainError>
 where
     F: Fn(i64) -> Result<Vec<RecordBatch>, TrainError>,
 {
@@ -178,27 +142,17 @@ where
     for cut_ms in cuts_ms {
         let truncated = first_rows(&history_until(*cut_ms)?, ignore)?;
         if truncated.is_empty() {
-            return Err(TrainError::TooLittle {
-                message: format!("no rows up to {cut_ms}"),
-                hint: "choose cuts within the history",
-            });
+            return Err(TrainError::TooLittle { message: format!("no rows up to {cut_ms}"), hint: "choose cuts within the history" });
         }
         for (key, row) in &truncated {
             let differs = match full.get(key) {
                 None => Some("the row is missing".to_owned()),
                 Some(other) => {
-                    row.iter()
-                        .zip(other)
-                        .find(|(a, b)| a != b)
-                        .map(|((column, a), (_, b))| {
-                            format!("{column} is {a} without the future and {b} with it")
-                        })
+                    row.iter().zip(other).find(|(a, b)| a != b).map(|((column, a), (_, b))| format!("{column} is {a} without the future and {b} with it"))
                 }
             };
             if let Some(how) = differs {
-                return Err(TrainError::Leak {
-                    message: format!("row {} at {}, cut at {cut_ms}: {how}", key.0, key.1),
-                });
+                return Err(TrainError::Leak { message: format!("row {} at {}, cut at {cut_ms}: {how}", key.0, key.1) });
             }
             compared += 1;
         }
@@ -210,59 +164,32 @@ where
 type RowText = Vec<(String, String)>;
 
 /// The first uncorrected row per device, container and time.
-fn first_rows(
-    batches: &[RecordBatch],
-    ignore: &[&str],
-) -> Result<BTreeMap<(String, i64, bool), RowText>, TrainError> {
+fn first_rows(batches: &[RecordBatch], ignore: &[&str]) -> Result<BTreeMap<(String, i64, bool), RowText>, TrainError> {
     let mut rows = BTreeMap::new();
     for batch in batches {
         let schema = batch.schema();
         let options = FormatOptions::new().with_null("null");
-        let formatters = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options))
-            .collect::<Result<Vec<_>, _>>()?;
-        let text = |name: &str, row: usize| {
-            schema
-                .index_of(name)
-                .map(|index| formatters[index].value(row).to_string())
-                .unwrap_or_default()
-        };
+        let formatters = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<Vec<_>, _>>()?;
+        let text = |name: &str, row: usize| schema.index_of(name).map(|index| formatters[index].value(row).to_string()).unwrap_or_default();
         let observed = NumberColumn::find(batch, &FeatureSpec::number("observed_at"))?;
         let corrected = batch.column_by_name("corrected").is_some().then(|| {
-            let spec = FeatureSpec {
-                name: "corrected".into(),
-                kind: FeatureKind::Flag,
-                categories: Vec::new(),
-            };
+            let spec = FeatureSpec { name: "corrected".into(), kind: FeatureKind::Flag, categories: Vec::new() };
             NumberColumn::find(batch, &spec)
         });
         let corrected = corrected.transpose()?;
         for row in 0..batch.num_rows() {
-            if corrected
-                .as_ref()
-                .is_some_and(|corrected| corrected.value(row) == 1.0)
-            {
+            if corrected.as_ref().is_some_and(|corrected| corrected.value(row) == 1.0) {
                 continue;
             }
-            let timer = text("silent_h", row)
-                .parse::<f64>()
-                .is_ok_and(|hours| hours > 0.0);
-            let key = (
-                format!("{}@{}", text("device_id", row), text("container_id", row)),
-                observed.value(row) as i64,
-                timer,
-            );
+            let timer = text("silent_h", row).parse::<f64>().is_ok_and(|hours| hours > 0.0);
+            let key = (format!("{}@{}", text("device_id", row), text("container_id", row)), observed.value(row) as i64, timer);
             rows.entry(key).or_insert_with(|| {
                 schema
                     .fields()
                     .iter()
                     .zip(&formatters)
                     .filter(|(field, _)| !ignore.contains(&field.name().as_str()))
-                    .map(|(field, formatter)| {
-                        (field.name().clone(), formatter.value(row).to_string())
-                    })
+                    .map(|(field, formatter)| (field.name().clone(), formatter.value(row).to_string()))
                     .collect()
             });
         }
@@ -278,14 +205,9 @@ mod tests {
 
     #[test]
     fn honest_features_survive_truncation() {
-        let city = City {
-            bins: 5,
-            days: 4,
-            ..City::default()
-        };
+        let city = City { bins: 5, days: 4, ..City::default() };
         let until = |ms: i64| Ok(vec![city.features(ms)]);
-        let compared =
-            assert_no_future(until, &[50 * 3_600_000, 80 * 3_600_000], &["event_id"]).unwrap();
+        let compared = assert_no_future(until, &[50 * 3_600_000, 80 * 3_600_000], &["event_id"]).unwrap();
         assert!(compared > 500, "{compared}");
     }
 
@@ -294,11 +216,7 @@ mod tests {
         let until = |ms: i64| {
             let mut rows: Vec<Row> = (0..48)
                 .filter(|hour| hour * 3_600_000 <= ms)
-                .map(|hour| Row {
-                    hour: hour as f64,
-                    level: (hour * hour) as f64 / 3000.0,
-                    ..Row::default()
-                })
+                .map(|hour| Row { hour: hour as f64, level: (hour * hour) as f64 / 3000.0, ..Row::default() })
                 .collect();
             // A centred mean: the classic accident.
             let levels: Vec<f64> = rows.iter().map(|row| row.level).collect();
@@ -308,13 +226,8 @@ mod tests {
             }
             Ok(vec![batch(&rows)])
         };
-        let error = assert_no_future(until, &[20 * 3_600_000], &[])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("rate_24h_per_h") && error.contains("with it"),
-            "{error}"
-        );
+        let error = assert_no_future(until, &[20 * 3_600_000], &[]).unwrap_err().to_string();
+        assert!(error.contains("rate_24h_per_h") && error.contains("with it"), "{error}");
     }
 
     #[test]
@@ -322,11 +235,6 @@ mod tests {
         let mut rows = vec![Row::default(); 10];
         assert!(check_times(&[batch(&rows)]).is_ok());
         rows[4].received_delay_h = -1.0;
-        assert!(
-            check_times(&[batch(&rows)])
-                .unwrap_err()
-                .to_string()
-                .contains("1 of 10")
-        );
+        assert!(check_times(&[batch(&rows)]).unwrap_err().to_string().contains("1 of 10"));
     }
 }

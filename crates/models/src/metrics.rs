@@ -4,11 +4,7 @@
 pub fn pinball(quantile: f64, pairs: &[(f64, f64)]) -> f64 {
     mean(pairs.iter().map(|(predicted, actual)| {
         let error = actual - predicted;
-        if error >= 0.0 {
-            quantile * error
-        } else {
-            (quantile - 1.0) * error
-        }
+        if error >= 0.0 { quantile * error } else { (quantile - 1.0) * error }
     }))
 }
 
@@ -26,10 +22,7 @@ pub fn mean(values: impl Iterator<Item = f64>) -> f64 {
 pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let rank = (share * values.len() as f64).ceil().max(1.0) as usize;
-    values
-        .get(rank.min(values.len()).wrapping_sub(1))
-        .copied()
-        .unwrap_or(f64::NAN)
+    values.get(rank.min(values.len()).wrapping_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// Area under the ROC curve of `(score, truth)`; ties count half. NaN when one class is absent.
@@ -38,12 +31,7 @@ pub fn auc(pairs: &[(f64, bool)]) -> f64 {
     let ranks = ranks(&scores);
     let positives = pairs.iter().filter(|(_, truth)| *truth).count() as f64;
     let negatives = pairs.len() as f64 - positives;
-    let sum: f64 = ranks
-        .iter()
-        .zip(pairs)
-        .filter(|(_, (_, truth))| *truth)
-        .map(|(rank, _)| rank)
-        .sum();
+    let sum: f64 = ranks.iter().zip(pairs).filter(|(_, (_, truth))| *truth).map(|(rank, _)| rank).sum();
     (sum - positives * (positives + 1.0) / 2.0) / (positives * negatives)
 }
 
@@ -64,21 +52,12 @@ pub fn average_precision(pairs: &[(f64, bool)]) -> f64 {
 
 /// Brier score of `(probability, truth)`.
 pub fn brier(pairs: &[(f64, bool)]) -> f64 {
-    mean(
-        pairs
-            .iter()
-            .map(|(probability, truth)| (probability - f64::from(u8::from(*truth))).powi(2)),
-    )
+    mean(pairs.iter().map(|(probability, truth)| (probability - f64::from(u8::from(*truth))).powi(2)))
 }
 
 /// Spearman's rank correlation of the pairs in which both are numbers; `None` below 30 of them or without spread.
 pub fn rank_correlation(a: &[f64], b: &[f64]) -> Option<f64> {
-    let both: Vec<(f64, f64)> = a
-        .iter()
-        .zip(b)
-        .filter(|(a, b)| a.is_finite() && b.is_finite())
-        .map(|(a, b)| (*a, *b))
-        .collect();
+    let both: Vec<(f64, f64)> = a.iter().zip(b).filter(|(a, b)| a.is_finite() && b.is_finite()).map(|(a, b)| (*a, *b)).collect();
     if both.len() < 30 {
         return None;
     }
@@ -148,8 +127,7 @@ mod tests {
     #[test]
     fn pinball_is_least_at_the_quantile() {
         let actual: Vec<f64> = (0..1000).map(|i| f64::from(i) / 1000.0).collect();
-        let loss =
-            |guess: f64| pinball(0.9, &actual.iter().map(|a| (guess, *a)).collect::<Vec<_>>());
+        let loss = |guess: f64| pinball(0.9, &actual.iter().map(|a| (guess, *a)).collect::<Vec<_>>());
         assert!(loss(0.9) < loss(0.85) && loss(0.9) < loss(0.95));
         assert!((quantile(&mut actual.clone(), 0.9) - 0.899).abs() < 1e-9);
     }

@@ -10,9 +10,7 @@ use arrow::array::RecordBatch;
 use serde::Serialize;
 use ws_inference::features::feature_hash;
 use ws_inference::gbdt::SCORE_ROLE;
-use ws_inference::manifest::{
-    Bundle, DataRange, Decoder, DomainRange, FORMAT, Manifest, ModelFile, checksum,
-};
+use ws_inference::manifest::{Bundle, DataRange, Decoder, DomainRange, FORMAT, Manifest, ModelFile, checksum};
 use ws_inference::path::Calibration;
 use ws_inference::{FeatureSpec, GbdtPredictor};
 
@@ -78,16 +76,7 @@ impl Default for NextDayOptions {
             features: NEXT_DAY_FEATURES.map(str::to_owned).to_vec(),
             seed: 1,
             trained_at_ms: 0,
-            boost: BoostOptions {
-                trees: 250,
-                leaves: 15,
-                learning_rate: 0.03,
-                least_leaf_rows: 60,
-                feature_share: 0.6,
-                row_share: 0.8,
-                l2: 5.0,
-                seed: 0,
-            },
+            boost: BoostOptions { trees: 250, leaves: 15, learning_rate: 0.03, least_leaf_rows: 60, feature_share: 0.6, row_share: 0.8, l2: 5.0, seed: 0 },
         }
     }
 }
@@ -133,21 +122,10 @@ impl std::fmt::Display for NextDayReport {
         let line = |score: &NextDayScore| {
             format!(
                 "{} rows, base rate {:.3}: AUC {:.3} AP {:.3} Brier {:.3} (level alone: AUC {:.3} AP {:.3})",
-                score.rows,
-                score.base_rate,
-                score.auc,
-                score.average_precision,
-                score.brier,
-                score.auc_level,
-                score.average_precision_level
+                score.rows, score.base_rate, score.auc, score.average_precision, score.brier, score.auc_level, score.average_precision_level
             )
         };
-        writeln!(
-            f,
-            "full the next day, {} training rows, {} features",
-            self.train_rows,
-            self.features.len()
-        )?;
+        writeln!(f, "full the next day, {} training rows, {} features", self.train_rows, self.features.len())?;
         writeln!(f, "  all rows   {}", line(&self.all))?;
         match &self.without_faults {
             Some(score) => writeln!(f, "  no faults  {}", line(score)),
@@ -169,55 +147,26 @@ struct Row {
 ///
 /// # Errors
 /// When columns are missing, there are too few rows, or LightGBM fails.
-pub fn train_next_day(
-    batches: &[RecordBatch],
-    options: &NextDayOptions,
-) -> Result<NextDayReport, TrainError> {
+pub fn train_next_day(batches: &[RecordBatch], options: &NextDayOptions) -> Result<NextDayReport, TrainError> {
     let rows = labelled_rows(batches, options)?;
     let mut times: Vec<i64> = rows.iter().map(|row| row.at_ms).collect();
     times.sort_unstable();
     let cut = ((times.len() as f64) * options.train_share) as usize;
     let Some(test_from_ms) = times.get(cut).copied().filter(|_| times.len() >= 500) else {
-        return Err(TrainError::TooLittle {
-            message: format!("{} rows have a next reading", times.len()),
-            hint: "500 are the least",
-        });
+        return Err(TrainError::TooLittle { message: format!("{} rows have a next reading", times.len()), hint: "500 are the least" });
     };
-    let features: Vec<FeatureSpec> = options
-        .features
-        .iter()
-        .filter(|name| {
-            batches
-                .iter()
-                .all(|batch| batch.column_by_name(name).is_some())
-        })
-        .map(FeatureSpec::number)
-        .collect();
-    let names: Vec<String> = features
-        .iter()
-        .map(|feature| feature.name.clone())
-        .collect();
+    let features: Vec<FeatureSpec> =
+        options.features.iter().filter(|name| batches.iter().all(|batch| batch.column_by_name(name).is_some())).map(FeatureSpec::number).collect();
+    let names: Vec<String> = features.iter().map(|feature| feature.name.clone()).collect();
     let sources: Vec<RowRef> = rows.iter().map(|row| row.source).collect();
     let numbers = values(batches, &sources, &features, false)?;
     let width = features.len();
-    let mut matrix = Matrix {
-        width,
-        ..Matrix::default()
-    };
-    for (index, row) in rows
-        .iter()
-        .enumerate()
-        .filter(|(_, row)| row.until_ms < test_from_ms)
-    {
-        matrix
-            .values
-            .extend_from_slice(&numbers[index * width..(index + 1) * width]);
+    let mut matrix = Matrix { width, ..Matrix::default() };
+    for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.until_ms < test_from_ms) {
+        matrix.values.extend_from_slice(&numbers[index * width..(index + 1) * width]);
         matrix.labels.push(f32::from(u8::from(row.truth)));
     }
-    let boost = BoostOptions {
-        seed: options.seed,
-        ..options.boost
-    };
+    let boost = BoostOptions { seed: options.seed, ..options.boost };
     let text = train(SCORE_ROLE, &names, &matrix, Objective::Binary, &boost)?;
     let bundle = bundle(options, features, text, &rows, matrix.rows());
     let predictor = GbdtPredictor::without_golden(&bundle)?;
@@ -230,11 +179,7 @@ pub fn train_next_day(
             Some((row, answer[0]))
         })
         .collect();
-    let clean: Vec<(&Row, f64)> = tested
-        .iter()
-        .filter(|(row, _)| !row.faulty)
-        .copied()
-        .collect();
+    let clean: Vec<(&Row, f64)> = tested.iter().filter(|(row, _)| !row.faulty).copied().collect();
     let mut report = NextDayReport {
         train_rows: matrix.rows() as u64,
         test_from_ms,
@@ -244,33 +189,20 @@ pub fn train_next_day(
         bundle,
     };
     report.bundle.manifest.data.test_rows = report.all.rows;
-    report.bundle.manifest.metrics =
-        serde_json::json!({ "all": report.all, "without_faults": report.without_faults });
-    report.bundle.manifest.golden = numbers
-        .chunks_exact(width)
-        .step_by(rows.len().div_ceil(16))
-        .map(|row| predictor.golden(row))
-        .collect();
+    report.bundle.manifest.metrics = serde_json::json!({ "all": report.all, "without_faults": report.without_faults });
+    report.bundle.manifest.golden = numbers.chunks_exact(width).step_by(rows.len().div_ceil(16)).map(|row| predictor.golden(row)).collect();
     Ok(report)
 }
 
-fn labelled_rows(
-    batches: &[RecordBatch],
-    options: &NextDayOptions,
-) -> Result<Vec<Row>, TrainError> {
-    let series_options = SeriesOptions {
-        full_level: options.full_level,
-        unexplained_fall: f64::INFINITY,
-    };
+fn labelled_rows(batches: &[RecordBatch], options: &NextDayOptions) -> Result<Vec<Row>, TrainError> {
+    let series_options = SeriesOptions { full_level: options.full_level, unexplained_fall: f64::INFINITY };
     let mut rows = Vec::new();
     for series in read(batches, series_options)? {
         for candidate in &series.candidates {
             let Some(next) = series.readings.get(series.reading_after(candidate.at_ms)) else {
                 continue;
             };
-            if (next.at_ms - candidate.at_ms) as f64 > options.next_within_h * HOUR_MS
-                || candidate.silent
-            {
+            if (next.at_ms - candidate.at_ms) as f64 > options.next_within_h * HOUR_MS || candidate.silent {
                 continue;
             }
             rows.push(Row {
@@ -287,10 +219,7 @@ fn labelled_rows(
 }
 
 fn score(rows: &[(&Row, f64)]) -> NextDayScore {
-    let model: Vec<(f64, bool)> = rows
-        .iter()
-        .map(|(row, score)| (*score, row.truth))
-        .collect();
+    let model: Vec<(f64, bool)> = rows.iter().map(|(row, score)| (*score, row.truth)).collect();
     let level: Vec<(f64, bool)> = rows.iter().map(|(row, _)| (row.level, row.truth)).collect();
     NextDayScore {
         rows: rows.len() as u64,
@@ -303,31 +232,11 @@ fn score(rows: &[(&Row, f64)]) -> NextDayScore {
     }
 }
 
-fn bundle(
-    options: &NextDayOptions,
-    features: Vec<FeatureSpec>,
-    text: String,
-    rows: &[Row],
-    trained: usize,
-) -> Bundle {
-    let decoder = Decoder::Score {
-        column: "p_full_next_day".to_owned(),
-        calibration: Calibration::default(),
-    };
+fn bundle(options: &NextDayOptions, features: Vec<FeatureSpec>, text: String, rows: &[Row], trained: usize) -> Bundle {
+    let decoder = Decoder::Score { column: "p_full_next_day".to_owned(), calibration: Calibration::default() };
     let name = "full-next-day".to_owned();
     let texts = BTreeMap::from([(SCORE_ROLE.to_owned(), text)]);
-    let models = texts
-        .iter()
-        .map(|(role, text)| {
-            (
-                role.clone(),
-                ModelFile {
-                    file: format!("{role}.txt"),
-                    checksum: checksum(text),
-                },
-            )
-        })
-        .collect();
+    let models = texts.iter().map(|(role, text)| (role.clone(), ModelFile { file: format!("{role}.txt"), checksum: checksum(text) })).collect();
     let manifest = Manifest {
         format: FORMAT,
         version: version(&name, &features, &decoder, &texts),
@@ -342,12 +251,7 @@ fn bundle(
             train_rows: trained as u64,
             ..DataRange::default()
         },
-        domain: vec![DomainRange {
-            column: "filling_level".to_owned(),
-            min: 0.0,
-            max: 1.2,
-            missing_ok: false,
-        }],
+        domain: vec![DomainRange { column: "filling_level".to_owned(), min: 0.0, max: 1.2, missing_ok: false }],
         decoder,
         models,
         metrics: serde_json::Value::Null,

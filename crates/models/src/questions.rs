@@ -72,23 +72,12 @@ pub struct AskOptions {
 /// # Errors
 /// When a column is absent.
 pub fn ask(batches: &[RecordBatch], options: &AskOptions) -> Result<Questions, TrainError> {
-    let series_options = SeriesOptions {
-        full_level: options.full_level,
-        unexplained_fall: UNEXPLAINED_FALL,
-    };
+    let series_options = SeriesOptions { full_level: options.full_level, unexplained_fall: UNEXPLAINED_FALL };
     let all = read(batches, series_options)?;
     let import = is_import(&all);
-    let label_options = LabelOptions {
-        full_level: options.full_level,
-        max_gap_h: 6.0,
-        visit_tolerance_h: 4.0,
-        respect_received_at: !import,
-    };
+    let label_options = LabelOptions { full_level: options.full_level, max_gap_h: 6.0, visit_tolerance_h: 4.0, respect_received_at: !import };
     let in_range = |row: &&Candidate| row.at_ms >= options.from_ms;
-    let rows = all
-        .iter()
-        .flat_map(|series| series.candidates.iter().filter(in_range))
-        .count();
+    let rows = all.iter().flat_map(|series| series.candidates.iter().filter(in_range)).count();
     let share = options.max_examples as f64 / rows.max(1) as f64;
     let mut questions = Questions {
         horizons_h: options.horizons_h.clone(),
@@ -97,16 +86,12 @@ pub fn ask(batches: &[RecordBatch], options: &AskOptions) -> Result<Questions, T
         overflow_counts: OutcomeCounts::default(),
         rows: rows as u64,
         series: all.len() as u64,
-        unexplained_falls: all
-            .iter()
-            .map(|series| series.unexplained_falls as u64)
-            .sum(),
+        unexplained_falls: all.iter().map(|series| series.unexplained_falls as u64).sum(),
         import,
         range_ms: range(&all),
     };
     for series in &all {
-        let series_hash =
-            fnv1a(series.key.as_bytes()) ^ options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let series_hash = fnv1a(series.key.as_bytes()) ^ options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for row in series.candidates.iter().filter(in_range) {
             if unit_interval(series_hash, row.at_ms) >= share {
                 continue;
@@ -124,25 +109,10 @@ pub fn ask(batches: &[RecordBatch], options: &AskOptions) -> Result<Questions, T
     Ok(questions)
 }
 
-fn answer(
-    series: &Series,
-    row: &Candidate,
-    options: &AskOptions,
-    labels: &LabelOptions,
-) -> Example {
-    let rates = options
-        .horizons_h
-        .iter()
-        .map(|hours| rate_after(series, row, *hours, labels))
-        .collect();
+fn answer(series: &Series, row: &Candidate, options: &AskOptions, labels: &LabelOptions) -> Example {
+    let rates = options.horizons_h.iter().map(|hours| rate_after(series, row, *hours, labels)).collect();
     let overflow = overflow_before_visit(series, row, labels);
-    Example {
-        row: *row,
-        rates,
-        overflow,
-        past_24h: past_24h(series, row),
-        to_full: to_full(series, row),
-    }
+    Example { row: *row, rates, overflow, past_24h: past_24h(series, row), to_full: to_full(series, row) }
 }
 
 fn past_24h(series: &Series, row: &Candidate) -> f64 {
@@ -150,26 +120,15 @@ fn past_24h(series: &Series, row: &Candidate) -> f64 {
     if series.emptied_within(start_ms, row.at_ms) {
         return f64::NAN;
     }
-    let before = series
-        .reading_after(start_ms)
-        .checked_sub(1)
-        .map(|index| series.readings[index]);
+    let before = series.reading_after(start_ms).checked_sub(1).map(|index| series.readings[index]);
     before.map_or(f64::NAN, |before| row.level - before.level)
 }
 
 fn to_full(series: &Series, row: &Candidate) -> (f64, bool) {
     let hours = |ms: i64| ((ms - row.at_ms) as f64 / HOUR_MS).max(0.0);
-    let last_ms = series
-        .readings
-        .last()
-        .map_or(row.at_ms, |reading| reading.at_ms);
-    let end_ms = series
-        .emptied_after(row.at_ms)
-        .map_or(last_ms, |at| at.min(last_ms));
-    let full = series
-        .next_full
-        .get(series.reading_after(row.at_ms))
-        .and_then(|index| series.readings.get(*index));
+    let last_ms = series.readings.last().map_or(row.at_ms, |reading| reading.at_ms);
+    let end_ms = series.emptied_after(row.at_ms).map_or(last_ms, |at| at.min(last_ms));
+    let full = series.next_full.get(series.reading_after(row.at_ms)).and_then(|index| series.readings.get(*index));
     match full {
         Some(full) if full.at_ms <= end_ms => (hours(full.at_ms), true),
         _ => (hours(end_ms), false),
@@ -185,23 +144,13 @@ fn unit_interval(series_hash: u64, at_ms: i64) -> f64 {
 }
 
 fn is_import(all: &[Series]) -> bool {
-    let mut delays: Vec<i64> = all
-        .iter()
-        .flat_map(|series| &series.candidates)
-        .map(|row| row.received_ms - row.at_ms)
-        .collect();
+    let mut delays: Vec<i64> = all.iter().flat_map(|series| &series.candidates).map(|row| row.received_ms - row.at_ms).collect();
     delays.sort_unstable();
-    delays
-        .get(delays.len() / 2)
-        .is_some_and(|delay| *delay as f64 > IMPORT_DELAY_H * HOUR_MS)
+    delays.get(delays.len() / 2).is_some_and(|delay| *delay as f64 > IMPORT_DELAY_H * HOUR_MS)
 }
 
 fn range(all: &[Series]) -> (i64, i64) {
-    let times = || {
-        all.iter()
-            .flat_map(|series| &series.readings)
-            .map(|reading| reading.at_ms)
-    };
+    let times = || all.iter().flat_map(|series| &series.readings).map(|reading| reading.at_ms);
     (times().min().unwrap_or(0), times().max().unwrap_or(0))
 }
 
@@ -210,32 +159,19 @@ fn range(all: &[Series]) -> (i64, i64) {
 ///
 /// # Errors
 /// When a column is absent and not `lenient`, or of another type.
-pub fn values(
-    batches: &[RecordBatch],
-    rows: &[RowRef],
-    specs: &[FeatureSpec],
-    lenient: bool,
-) -> Result<Vec<f64>, TrainError> {
+pub fn values(batches: &[RecordBatch], rows: &[RowRef], specs: &[FeatureSpec], lenient: bool) -> Result<Vec<f64>, TrainError> {
     let mut columns: Vec<Vec<Option<NumberColumn>>> = Vec::with_capacity(batches.len());
     for batch in batches {
         let mut found = Vec::with_capacity(specs.len());
         for spec in specs {
             let absent = lenient && batch.column_by_name(&spec.name).is_none();
-            found.push(if absent {
-                None
-            } else {
-                Some(NumberColumn::find(batch, spec)?)
-            });
+            found.push(if absent { None } else { Some(NumberColumn::find(batch, spec)?) });
         }
         columns.push(found);
     }
     let mut values = Vec::with_capacity(rows.len() * specs.len());
     for at in rows {
-        values.extend(
-            columns[at.batch]
-                .iter()
-                .map(|c| c.as_ref().map_or(f64::NAN, |c| c.value(at.row))),
-        );
+        values.extend(columns[at.batch].iter().map(|c| c.as_ref().map_or(f64::NAN, |c| c.value(at.row))));
     }
     Ok(values)
 }

@@ -109,47 +109,27 @@ pub fn read(batches: &[RecordBatch], options: SeriesOptions) -> Result<Vec<Serie
     for (index, batch) in batches.iter().enumerate() {
         read_batch(index, batch, &mut raw)?;
     }
-    Ok(raw
-        .into_iter()
-        .map(|(key, rows)| build(key, rows, options))
-        .collect())
+    Ok(raw.into_iter().map(|(key, rows)| build(key, rows, options)).collect())
 }
 
 fn number(batch: &RecordBatch, name: &str) -> Result<NumberColumn, TrainError> {
     Ok(NumberColumn::find(batch, &FeatureSpec::number(name))?)
 }
 
-fn optional(
-    batch: &RecordBatch,
-    name: &str,
-    kind: FeatureKind,
-) -> Result<Option<NumberColumn>, TrainError> {
+fn optional(batch: &RecordBatch, name: &str, kind: FeatureKind) -> Result<Option<NumberColumn>, TrainError> {
     if batch.column_by_name(name).is_none() {
         return Ok(None);
     }
-    let spec = FeatureSpec {
-        name: name.to_owned(),
-        kind,
-        categories: Vec::new(),
-    };
+    let spec = FeatureSpec { name: name.to_owned(), kind, categories: Vec::new() };
     Ok(Some(NumberColumn::find(batch, &spec)?))
 }
 
 fn strings<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, TrainError> {
-    let column = batch
-        .column_by_name(name)
-        .ok_or_else(|| TrainError::column(name, "is not in the rows"))?;
-    column
-        .as_any()
-        .downcast_ref()
-        .ok_or_else(|| TrainError::column(name, "is not a string"))
+    let column = batch.column_by_name(name).ok_or_else(|| TrainError::column(name, "is not in the rows"))?;
+    column.as_any().downcast_ref().ok_or_else(|| TrainError::column(name, "is not a string"))
 }
 
-fn read_batch(
-    index: usize,
-    batch: &RecordBatch,
-    raw: &mut BTreeMap<String, Vec<Raw>>,
-) -> Result<(), TrainError> {
+fn read_batch(index: usize, batch: &RecordBatch, raw: &mut BTreeMap<String, Vec<Raw>>) -> Result<(), TrainError> {
     let devices = strings(batch, "device_id")?;
     let containers = strings(batch, "container_id")?;
     let observed = number(batch, "observed_at")?;
@@ -159,28 +139,18 @@ fn read_batch(
     let silent_h = optional(batch, "silent_h", FeatureKind::Number)?;
     let hours_to_visit = optional(batch, "hours_to_visit", FeatureKind::Number)?;
     let interval = optional(batch, "report_interval_s", FeatureKind::Number)?;
-    let flags = ["stuck", "jumping", "silent", "corrected"]
-        .map(|name| optional(batch, name, FeatureKind::Flag));
+    let flags = ["stuck", "jumping", "silent", "corrected"].map(|name| optional(batch, name, FeatureKind::Flag));
     let [stuck, jumping, silent, corrected] = flags;
     let (stuck, jumping, silent, corrected) = (stuck?, jumping?, silent?, corrected?);
-    let value =
-        |column: &Option<NumberColumn>, row| column.as_ref().map_or(f64::NAN, |c| c.value(row));
+    let value = |column: &Option<NumberColumn>, row| column.as_ref().map_or(f64::NAN, |c| c.value(row));
     let mut key = String::new();
     for row in 0..batch.num_rows() {
         let (at, level) = (observed.value(row), level.value(row));
         if at.is_nan() || level.is_nan() {
             continue;
         }
-        let container = if containers.is_valid(row) {
-            containers.value(row)
-        } else {
-            ""
-        };
-        let device = if devices.is_valid(row) {
-            devices.value(row)
-        } else {
-            ""
-        };
+        let container = if containers.is_valid(row) { containers.value(row) } else { "" };
+        let device = if devices.is_valid(row) { devices.value(row) } else { "" };
         let received_ms = value(&received, row);
         key.clear();
         key.extend([device, "@", container]);
@@ -192,11 +162,7 @@ fn read_batch(
         };
         rows.push(Raw {
             at_ms: at as i64,
-            received_ms: if received_ms.is_nan() {
-                at as i64
-            } else {
-                received_ms as i64
-            },
+            received_ms: if received_ms.is_nan() { at as i64 } else { received_ms as i64 },
             level,
             since_emptied_h: value(&since_emptied, row),
             silent_h: value(&silent_h, row),
@@ -214,10 +180,7 @@ fn read_batch(
 fn build(key: String, mut rows: Vec<Raw>, options: SeriesOptions) -> Series {
     // Stable: rows of one instant stay in input order, the last is the newest.
     rows.sort_by_key(|row| row.at_ms);
-    let mut series = Series {
-        key,
-        ..Series::default()
-    };
+    let mut series = Series { key, ..Series::default() };
     let mut last_emptied_ms: Option<f64> = None;
     for instant in rows.chunk_by(|a, b| a.at_ms == b.at_ms) {
         if let Some(first) = instant.iter().find(|row| !row.corrected) {
@@ -228,18 +191,13 @@ fn build(key: String, mut rows: Vec<Raw>, options: SeriesOptions) -> Series {
                 hours_to_visit: first.hours_to_visit,
                 report_interval_h: first.report_interval_h,
                 faulty: first.faulty,
-                silent: first.silent
-                    || first.silent_h > READING_AGE_H.max(2.0 * first.report_interval_h),
+                silent: first.silent || first.silent_h > READING_AGE_H.max(2.0 * first.report_interval_h),
                 source: first.source,
             });
         }
         let is_reading = |row: &&Raw| row.silent_h.is_nan() || row.silent_h <= READING_AGE_H;
         if let Some(newest) = instant.iter().rev().find(is_reading) {
-            series.readings.push(Reading {
-                at_ms: newest.at_ms,
-                level: newest.level,
-                faulty: newest.faulty,
-            });
+            series.readings.push(Reading { at_ms: newest.at_ms, level: newest.level, faulty: newest.faulty });
         }
         for row in instant {
             let emptied_ms = row.at_ms as f64 - row.since_emptied_h * HOUR_MS;
@@ -288,21 +246,15 @@ fn next_full(readings: &[Reading], full_level: f64) -> Vec<usize> {
 }
 
 fn median_spacing_h(readings: &[Reading]) -> f64 {
-    let mut gaps: Vec<i64> = readings
-        .windows(2)
-        .map(|pair| pair[1].at_ms - pair[0].at_ms)
-        .collect();
+    let mut gaps: Vec<i64> = readings.windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect();
     gaps.sort_unstable();
-    gaps.get(gaps.len() / 2)
-        .map_or(f64::NAN, |gap| *gap as f64 / HOUR_MS)
+    gaps.get(gaps.len() / 2).map_or(f64::NAN, |gap| *gap as f64 / HOUR_MS)
 }
 
 impl Series {
     /// The first emptying after `ms`.
     pub fn emptied_after(&self, ms: i64) -> Option<i64> {
-        self.emptyings
-            .get(self.emptyings.partition_point(|at| *at <= ms))
-            .copied()
+        self.emptyings.get(self.emptyings.partition_point(|at| *at <= ms)).copied()
     }
 
     /// Whether the container was emptied in `(from_ms, to_ms]`.
@@ -322,75 +274,37 @@ mod tests {
     use super::*;
     use crate::testkit::{Row, batch};
 
-    const OPTIONS: SeriesOptions = SeriesOptions {
-        full_level: 1.0,
-        unexplained_fall: 0.15,
-    };
+    const OPTIONS: SeriesOptions = SeriesOptions { full_level: 1.0, unexplained_fall: 0.15 };
 
     fn row(hour: f64, level: f64, since_emptied_h: Option<f64>) -> Row {
-        Row {
-            hour,
-            level,
-            since_emptied_h,
-            ..Row::default()
-        }
+        Row { hour, level, since_emptied_h, ..Row::default() }
     }
 
     #[test]
     fn an_emptying_is_found_once_although_every_row_tells_of_it() {
-        let rows = [
-            row(0.0, 0.5, None),
-            row(1.0, 0.1, Some(0.5)),
-            row(2.0, 0.2, Some(1.5)),
-            row(9.0, 0.1, Some(0.1)),
-        ];
+        let rows = [row(0.0, 0.5, None), row(1.0, 0.1, Some(0.5)), row(2.0, 0.2, Some(1.5)), row(9.0, 0.1, Some(0.1))];
         let series = &read(&[batch(&rows)], OPTIONS).unwrap()[0];
         assert_eq!(series.emptyings, [1_800_000, 32_040_000]);
         assert_eq!(series.unexplained_falls, 0);
-        assert!(
-            series.emptied_within(0, 3_600_000) && !series.emptied_within(3_600_000, 7_200_000)
-        );
+        assert!(series.emptied_within(0, 3_600_000) && !series.emptied_within(3_600_000, 7_200_000));
     }
 
     #[test]
     fn a_fall_that_no_emptying_explains_ends_windows_too_unless_the_sensor_jumps() {
-        let mut rows = [
-            row(0.0, 0.9, None),
-            row(1.0, 0.1, None),
-            row(2.0, 0.15, None),
-        ];
+        let mut rows = [row(0.0, 0.9, None), row(1.0, 0.1, None), row(2.0, 0.15, None)];
         assert_eq!(read(&[batch(&rows)], OPTIONS).unwrap()[0].emptyings, [1]);
         rows[1].jumping = true;
-        assert!(
-            read(&[batch(&rows)], OPTIONS).unwrap()[0]
-                .emptyings
-                .is_empty()
-        );
+        assert!(read(&[batch(&rows)], OPTIONS).unwrap()[0].emptyings.is_empty());
     }
 
     #[test]
     fn a_correction_mends_labels_and_is_no_example() {
         let mut corrected = row(1.0, 0.4, None);
         corrected.corrected = true;
-        let rows = [
-            row(0.0, 0.1, None),
-            row(1.0, 0.2, None),
-            corrected,
-            row(2.0, 0.5, None),
-        ];
+        let rows = [row(0.0, 0.1, None), row(1.0, 0.2, None), corrected, row(2.0, 0.5, None)];
         let series = &read(&[batch(&rows)], OPTIONS).unwrap()[0];
-        assert_eq!(
-            series.readings.iter().map(|r| r.level).collect::<Vec<_>>(),
-            [0.1, 0.4, 0.5]
-        );
-        assert_eq!(
-            series
-                .candidates
-                .iter()
-                .map(|c| c.level)
-                .collect::<Vec<_>>(),
-            [0.1, 0.2, 0.5]
-        );
+        assert_eq!(series.readings.iter().map(|r| r.level).collect::<Vec<_>>(), [0.1, 0.4, 0.5]);
+        assert_eq!(series.candidates.iter().map(|c| c.level).collect::<Vec<_>>(), [0.1, 0.2, 0.5]);
     }
 
     #[test]

@@ -29,10 +29,7 @@ impl Split {
     /// Cuts `[from_ms, to_ms]` by shares.
     pub fn by_share(from_ms: i64, to_ms: i64, train: f64, calibration: f64) -> Self {
         let at = |share: f64| from_ms + ((to_ms - from_ms) as f64 * share) as i64;
-        Self {
-            calibration_ms: at(train),
-            test_ms: at(train + calibration),
-        }
+        Self { calibration_ms: at(train), test_ms: at(train + calibration) }
     }
 
     /// Where an example at `at_ms` whose label ends at `until_ms` belongs.
@@ -71,9 +68,7 @@ mod tests {
                         assert!(at >= 800);
                         counts[2] += 1;
                     }
-                    None => assert!(
-                        (at < 600 && at + horizon >= 600) || (at < 800 && at + horizon >= 800)
-                    ),
+                    None => assert!((at < 600 && at + horizon >= 600) || (at < 800 && at + horizon >= 800)),
                 }
             }
         }

@@ -58,74 +58,37 @@ impl Default for Row {
 pub fn batch(rows: &[Row]) -> RecordBatch {
     let ms = |hour: f64| (hour * 3_600_000.0).round() as i64;
     let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
-    let text = |f: &dyn Fn(&Row) -> String| {
-        Arc::new(StringArray::from_iter_values(rows.iter().map(f))) as ArrayRef
-    };
-    let time = |f: &dyn Fn(&Row) -> i64| {
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(f))) as ArrayRef
-    };
-    let float = |f: &dyn Fn(&Row) -> Option<f64>| {
-        Arc::new(rows.iter().map(f).collect::<Float64Array>()) as ArrayRef
-    };
-    let flag = |f: &dyn Fn(&Row) -> bool| {
-        Arc::new(
-            rows.iter()
-                .map(|row| Some(f(row)))
-                .collect::<BooleanArray>(),
-        ) as ArrayRef
-    };
-    columns.push((
-        "event_id",
-        text(&|row| format!("{}-{}", row.device, row.hour)),
-    ));
+    let text = |f: &dyn Fn(&Row) -> String| Arc::new(StringArray::from_iter_values(rows.iter().map(f))) as ArrayRef;
+    let time = |f: &dyn Fn(&Row) -> i64| Arc::new(Int64Array::from_iter_values(rows.iter().map(f))) as ArrayRef;
+    let float = |f: &dyn Fn(&Row) -> Option<f64>| Arc::new(rows.iter().map(f).collect::<Float64Array>()) as ArrayRef;
+    let flag = |f: &dyn Fn(&Row) -> bool| Arc::new(rows.iter().map(|row| Some(f(row))).collect::<BooleanArray>()) as ArrayRef;
+    columns.push(("event_id", text(&|row| format!("{}-{}", row.device, row.hour))));
     columns.push(("device_id", text(&|row| row.device.clone())));
     columns.push(("container_id", text(&|row| format!("c-{}", row.device))));
     columns.push(("observed_at", time(&|row| ms(row.hour))));
-    columns.push((
-        "received_at",
-        time(&|row| ms(row.hour + row.received_delay_h)),
-    ));
+    columns.push(("received_at", time(&|row| ms(row.hour + row.received_delay_h))));
     columns.push(("filling_level", float(&|row| Some(row.level))));
     columns.push(("rate_24h_per_h", float(&|row| row.rate_24h)));
     columns.push(("rate_7d_per_h", float(&|row| row.rate_7d)));
-    columns.push((
-        "rate_since_emptied_per_h",
-        float(&|row| row.rate_since_emptied),
-    ));
+    columns.push(("rate_since_emptied_per_h", float(&|row| row.rate_since_emptied)));
     columns.push(("hours_since_emptied", float(&|row| row.since_emptied_h)));
     columns.push(("silent_h", float(&|row| Some(row.silent_h))));
     columns.push(("hour_of_day", float(&|row| Some(row.hour.rem_euclid(24.0)))));
-    columns.push((
-        "day_of_week",
-        float(&|row| Some((row.hour / 24.0).floor().rem_euclid(7.0))),
-    ));
+    columns.push(("day_of_week", float(&|row| Some((row.hour / 24.0).floor().rem_euclid(7.0)))));
     columns.push(("hours_to_visit", float(&|row| row.hours_to_visit)));
-    columns.push((
-        "report_interval_s",
-        float(&|row| Some(row.report_interval_s)),
-    ));
+    columns.push(("report_interval_s", float(&|row| Some(row.report_interval_s))));
     columns.push(("waste_stream", text(&|row| row.waste_stream.to_owned())));
     columns.push(("stuck", flag(&|row| row.stuck)));
     columns.push(("jumping", flag(&|row| row.jumping)));
     columns.push(("silent", flag(&|row| row.silent)));
     columns.push(("corrected", flag(&|row| row.corrected)));
-    let extra = rows
-        .first()
-        .map(|row| row.extra.clone())
-        .unwrap_or_default();
+    let extra = rows.first().map(|row| row.extra.clone()).unwrap_or_default();
     for (index, (name, _)) in extra.iter().enumerate() {
-        columns.push((
-            name,
-            float(&|row| Some(row.extra[index].1).filter(|value| !value.is_nan())),
-        ));
+        columns.push((name, float(&|row| Some(row.extra[index].1).filter(|value| !value.is_nan()))));
     }
-    let fields: Vec<Field> = columns
-        .iter()
-        .map(|(name, array)| Field::new(*name, array.data_type().clone(), true))
-        .collect();
+    let fields: Vec<Field> = columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
     let arrays = columns.into_iter().map(|(_, array)| array).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
-        .unwrap_or_else(|error| panic!("{error}"))
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The small city.
@@ -141,13 +104,7 @@ pub struct City {
 
 impl Default for City {
     fn default() -> Self {
-        Self {
-            bins: 60,
-            days: 21,
-            seed: 1,
-            step_h: 1.0,
-            planted_leak: false,
-        }
+        Self { bins: 60, days: 21, seed: 1, step_h: 1.0, planted_leak: false }
     }
 }
 
@@ -174,14 +131,9 @@ impl City {
         let steps = (self.days as f64 * 24.0 / self.step_h) as usize;
         for step in 0..steps {
             let hour = step as f64 * self.step_h;
-            let by_day = if (6.0..22.0).contains(&hour.rem_euclid(24.0)) {
-                1.5
-            } else {
-                0.0
-            };
+            let by_day = if (6.0..22.0).contains(&hour.rem_euclid(24.0)) { 1.5 } else { 0.0 };
             truth += base * by_day * self.step_h * (0.4 + 1.2 * random.random::<f64>());
-            let (noise, lost, delay): (f64, f64, f64) =
-                (random.random(), random.random(), random.random());
+            let (noise, lost, delay): (f64, f64, f64) = (random.random(), random.random(), random.random());
             if hour >= next_visit_h {
                 truth = 0.02;
                 emptied_h = Some(next_visit_h);
@@ -192,11 +144,7 @@ impl City {
                 continue;
             }
             let stuck = hour >= stuck_from_h;
-            let level = if stuck {
-                0.4
-            } else {
-                (truth + (noise - 0.5) * 0.03).clamp(0.0, 1.0)
-            };
+            let level = if stuck { 0.4 } else { (truth + (noise - 0.5) * 0.03).clamp(0.0, 1.0) };
             history.push((hour, level));
             all.push((hour, level));
             let rate = |window_h: f64| {
@@ -215,20 +163,13 @@ impl City {
                 hours_to_visit: Some(next_visit_h - hour),
                 report_interval_s: self.step_h * 3600.0,
                 stuck,
-                waste_stream: if bin.is_multiple_of(2) {
-                    "residual"
-                } else {
-                    "paper"
-                },
+                waste_stream: if bin.is_multiple_of(2) { "residual" } else { "paper" },
                 ..Row::default()
             });
         }
         if self.planted_leak {
             for row in &mut rows[first..] {
-                let later = all
-                    .iter()
-                    .find(|(hour, _)| *hour >= row.hour + 24.0)
-                    .map_or(f64::NAN, |(_, t)| *t);
+                let later = all.iter().find(|(hour, _)| *hour >= row.hour + 24.0).map_or(f64::NAN, |(_, t)| *t);
                 row.extra.push(("future_hint", later));
             }
         }

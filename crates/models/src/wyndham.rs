@@ -15,11 +15,7 @@ fn data() -> Option<PathBuf> {
     let file = "bins/wyndham_smartbin_2018_2021.csv";
     let named = std::env::var_os("WS_SHARED_DATA").map(PathBuf::from);
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    [named, Some(beside)]
-        .into_iter()
-        .flatten()
-        .map(|folder| folder.join(file))
-        .find(|path| path.exists())
+    [named, Some(beside)].into_iter().flatten().map(|folder| folder.join(file)).find(|path| path.exists())
 }
 
 /// Days since 1970 of `dd-mm-yyyy` (Howard Hinnant's `days_from_civil`).
@@ -51,32 +47,16 @@ fn bins(path: &PathBuf) -> (BTreeMap<String, Vec<Reading>>, usize) {
             level: record[1].parse::<f64>().unwrap() / 10.0,
             alert: &record[4] == "ALERT" && (&record[1] == "0" || &record[1] == "10"),
         };
-        let known = bins
-            .entry(record[0].to_owned())
-            .or_default()
-            .insert(reading.day, reading);
+        let known = bins.entry(record[0].to_owned()).or_default().insert(reading.day, reading);
         duplicates += usize::from(known.is_some());
     }
-    (
-        bins.into_iter()
-            .map(|(bin, readings)| (bin, readings.into_values().collect()))
-            .collect(),
-        duplicates,
-    )
+    (bins.into_iter().map(|(bin, readings)| (bin, readings.into_values().collect())).collect(), duplicates)
 }
 
 /// Mean of `value` over the readings of the last `days` (today included) that `pick` chooses; NaN when there is none.
-fn mean_over(
-    past: &[Reading],
-    days: i64,
-    pick: impl Fn(usize) -> bool,
-    value: impl Fn(usize) -> f64,
-) -> f64 {
+fn mean_over(past: &[Reading], days: i64, pick: impl Fn(usize) -> bool, value: impl Fn(usize) -> f64) -> f64 {
     let today = past.last().map_or(0, |reading| reading.day);
-    let chosen: Vec<f64> = (0..past.len())
-        .filter(|index| past[*index].day > today - days && pick(*index))
-        .map(value)
-        .collect();
+    let chosen: Vec<f64> = (0..past.len()).filter(|index| past[*index].day > today - days && pick(*index)).map(value).collect();
     chosen.iter().sum::<f64>() / chosen.len() as f64
 }
 
@@ -92,11 +72,7 @@ fn rows(bin: &str, readings: &[Reading]) -> Vec<Row> {
             emptied_day = Some(reading.day);
         }
         let rise = |at: usize| {
-            if at == 0 {
-                f64::NAN
-            } else {
-                past[at].level - past[at - 1].level
-            }
+            if at == 0 { f64::NAN } else { past[at].level - past[at - 1].level }
         };
         let tomorrow = weekday(reading.day + 1);
         let rate = |days: i64| {
@@ -114,49 +90,13 @@ fn rows(bin: &str, readings: &[Reading]) -> Vec<Row> {
             jumping: reading.alert,
             extra: vec![
                 ("weekday", weekday(reading.day) as f64),
-                (
-                    "level_lag_1d",
-                    previous.map_or(f64::NAN, |previous| previous.level),
-                ),
-                (
-                    "reading_gap_h",
-                    previous.map_or(f64::NAN, |p| (reading.day - p.day) as f64 * 24.0),
-                ),
-                (
-                    "level_mean_28d",
-                    mean_over(past, 28, |_| true, |at| past[at].level),
-                ),
-                (
-                    "full_share_28d",
-                    mean_over(
-                        past,
-                        28,
-                        |_| true,
-                        |at| f64::from(u8::from(past[at].level > 0.79)),
-                    ),
-                ),
-                (
-                    "increment_mean_28d",
-                    mean_over(past, 28, |at| at > 0 && rise(at) >= -0.1 - 1e-9, rise),
-                ),
-                (
-                    "empty_share_90d",
-                    mean_over(
-                        past,
-                        90,
-                        |_| true,
-                        |at| f64::from(u8::from(past[at].level <= 0.0)),
-                    ),
-                ),
-                (
-                    "level_mean_next_weekday_90d",
-                    mean_over(
-                        past,
-                        90,
-                        |at| weekday(past[at].day) == tomorrow,
-                        |at| past[at].level,
-                    ),
-                ),
+                ("level_lag_1d", previous.map_or(f64::NAN, |previous| previous.level)),
+                ("reading_gap_h", previous.map_or(f64::NAN, |p| (reading.day - p.day) as f64 * 24.0)),
+                ("level_mean_28d", mean_over(past, 28, |_| true, |at| past[at].level)),
+                ("full_share_28d", mean_over(past, 28, |_| true, |at| f64::from(u8::from(past[at].level > 0.79)))),
+                ("increment_mean_28d", mean_over(past, 28, |at| at > 0 && rise(at) >= -0.1 - 1e-9, rise)),
+                ("empty_share_90d", mean_over(past, 90, |_| true, |at| f64::from(u8::from(past[at].level <= 0.0)))),
+                ("level_mean_next_weekday_90d", mean_over(past, 90, |at| weekday(past[at].day) == tomorrow, |at| past[at].level)),
             ],
             ..Row::default()
         });
@@ -167,29 +107,15 @@ fn rows(bin: &str, readings: &[Reading]) -> Vec<Row> {
 #[test]
 fn real_daily_sensors_beat_the_floor() {
     let Some(path) = data() else {
-        eprintln!(
-            "SKIPPED: the Wyndham data are absent; set WS_SHARED_DATA to the folder that holds bins/"
-        );
+        eprintln!("SKIPPED: the Wyndham data are absent; set WS_SHARED_DATA to the folder that holds bins/");
         return;
     };
     let (bins, duplicates) = bins(&path);
     assert_eq!((bins.len(), duplicates), (33, 768));
-    let rows: Vec<Row> = bins
-        .iter()
-        .flat_map(|(bin, readings)| rows(bin, readings))
-        .collect();
+    let rows: Vec<Row> = bins.iter().flat_map(|(bin, readings)| rows(bin, readings)).collect();
     let batch = batch(&rows);
-    let only = |names: &[&str]| NextDayOptions {
-        features: names.iter().map(|name| (*name).to_owned()).collect(),
-        ..NextDayOptions::default()
-    };
-    let today = [
-        "filling_level",
-        "rate_24h_per_h",
-        "rate_7d_per_h",
-        "hours_since_emptied",
-        "weekday",
-    ];
+    let only = |names: &[&str]| NextDayOptions { features: names.iter().map(|name| (*name).to_owned()).collect(), ..NextDayOptions::default() };
+    let today = ["filling_level", "rate_24h_per_h", "rate_7d_per_h", "hours_since_emptied", "weekday"];
     let brief = train_next_day(std::slice::from_ref(&batch), &only(&today)).unwrap();
     let wide = [
         "filling_level",
@@ -204,17 +130,9 @@ fn real_daily_sensors_beat_the_floor() {
         "level_mean_next_weekday_90d",
     ];
     let report = train_next_day(std::slice::from_ref(&batch), &only(&wide)).unwrap();
-    println!(
-        "floor: AUC {FLOOR_AUC} AP {FLOOR_AP}\nwith bin.features as they are: {brief}with history aggregates: {report}"
-    );
+    println!("floor: AUC {FLOOR_AUC} AP {FLOOR_AP}\nwith bin.features as they are: {brief}with history aggregates: {report}");
     assert!(report.all.rows > 5000 && (0.15..0.18).contains(&report.all.base_rate));
-    assert!(
-        report.all.auc > FLOOR_AUC && report.all.average_precision > FLOOR_AP,
-        "{report}"
-    );
+    assert!(report.all.auc > FLOOR_AUC && report.all.average_precision > FLOOR_AP, "{report}");
     let without = report.without_faults.unwrap();
-    assert!(
-        without.rows < report.all.rows && without.auc > 0.8,
-        "{report}"
-    );
+    assert!(without.rows < report.all.rows && without.auc > 0.8, "{report}");
 }

@@ -5,18 +5,13 @@ use crate::duration;
 use crate::errors::Problems;
 use crate::file::Sql;
 use crate::parse::place;
-use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned, Value,
-    VisitMut, VisitorMut,
-};
+use datafusion_sql::sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned, Value, VisitMut, VisitorMut};
 use datafusion_sql::sqlparser::tokenizer::Location;
 use std::ops::ControlFlow;
 use ws_stream::spec::AggFn;
 
 /// Names of the aggregates, for hints.
-pub const NAMES: [&str; 11] = [
-    "count", "sum", "avg", "min", "max", "first", "last", "previous", "stddev", "slope", "residual",
-];
+pub const NAMES: [&str; 11] = ["count", "sum", "avg", "min", "max", "first", "last", "previous", "stddev", "slope", "residual"];
 
 /// The aggregate of a name in small letters.
 pub fn function(name: &str) -> Option<AggFn> {
@@ -78,20 +73,9 @@ pub struct Calls {
 impl Calls {
     /// Replaces the aggregates in `tree` by columns `agg0`… and remembers the calls. `horizon` tells whether the
     /// window knows horizons. False when there were problems.
-    pub fn extract(
-        &mut self,
-        tree: &mut Expr,
-        sql: &Sql,
-        horizon: bool,
-        problems: &mut Problems,
-    ) -> bool {
+    pub fn extract(&mut self, tree: &mut Expr, sql: &Sql, horizon: bool, problems: &mut Problems) -> bool {
         let before = problems.count();
-        let mut visitor = Extract {
-            calls: self,
-            sql,
-            horizon,
-            problems,
-        };
+        let mut visitor = Extract { calls: self, sql, horizon, problems };
         let _ = VisitMut::visit(tree, &mut visitor);
         problems.count() == before
     }
@@ -124,18 +108,10 @@ impl Extract<'_> {
         let name = f.name.to_string().to_lowercase();
         let at = place(self.sql, Some(f.name.span().start), self.problems);
         let FunctionArguments::List(list) = &f.args else {
-            self.problems.hint(
-                at,
-                format!("`{name}` needs parentheses"),
-                "for example `count()` or `avg(level)`",
-            );
+            self.problems.hint(at, format!("`{name}` needs parentheses"), "for example `count()` or `avg(level)`");
             return None;
         };
-        if list.duplicate_treatment.is_some()
-            || !list.clauses.is_empty()
-            || f.filter.is_some()
-            || !f.within_group.is_empty()
-        {
+        if list.duplicate_treatment.is_some() || !list.clauses.is_empty() || f.filter.is_some() || !f.within_group.is_empty() {
             self.problems.hint(
                 at,
                 format!("`{name}` takes no DISTINCT, FILTER or ORDER BY"),
@@ -144,23 +120,16 @@ impl Extract<'_> {
             return None;
         }
         if function == AggFn::Count && f.over.is_some() || f.over.is_some() {
-            self.problems.hint(
-                at,
-                format!("`{name}(…) OVER` in a window stage"),
-                "the stage's `group_by` and `window` say what it runs over",
-            );
+            self.problems.hint(at, format!("`{name}(…) OVER` in a window stage"), "the stage's `group_by` and `window` say what it runs over");
             return None;
         }
         let mut args: Vec<Option<Expr>> = Vec::new();
         for arg in &list.args {
             match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => args.push(Some(e.clone())),
-                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if function == AggFn::Count => {
-                    args.push(None)
-                }
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if function == AggFn::Count => args.push(None),
                 _ => {
-                    self.problems
-                        .add(at, format!("an argument of `{name}` is not an expression"));
+                    self.problems.add(at, format!("an argument of `{name}` is not an expression"));
                     return None;
                 }
             }
@@ -171,20 +140,19 @@ impl Extract<'_> {
                 match duration::parse_ms(&text) {
                     Ok(ms) if ms > 0 && self.horizon => Some(ms),
                     Ok(ms) if ms > 0 => {
-                        self.problems.hint(at, format!("`{name}` with a horizon in a tumbling or hopping window"), "horizons like '24h' belong to `since` windows; here the window is the horizon");
+                        self.problems.hint(
+                            at,
+                            format!("`{name}` with a horizon in a tumbling or hopping window"),
+                            "horizons like '24h' belong to `since` windows; here the window is the horizon",
+                        );
                         return None;
                     }
                     Ok(_) => {
-                        self.problems
-                            .add(at, format!("the horizon of `{name}` must be longer than 0"));
+                        self.problems.add(at, format!("the horizon of `{name}` must be longer than 0"));
                         return None;
                     }
                     Err(message) => {
-                        self.problems.hint(
-                            at,
-                            format!("the horizon of `{name}`: {message}"),
-                            "a number and a unit, e.g. '24h'",
-                        );
+                        self.problems.hint(at, format!("the horizon of `{name}`: {message}"), "a number and a unit, e.g. '24h'");
                         return None;
                     }
                 }
@@ -195,25 +163,12 @@ impl Extract<'_> {
             (0, AggFn::Count) => None,
             (1, _) => args.remove(0),
             (n, _) => {
-                self.problems.hint(
-                    at,
-                    format!("`{name}` with {n} arguments"),
-                    format!("`{name}(column)`, or `{name}(column, '24h')` in a `since` window"),
-                );
+                self.problems.hint(at, format!("`{name}` with {n} arguments"), format!("`{name}(column)`, or `{name}(column, '24h')` in a `since` window"));
                 return None;
             }
         };
-        let text = format!(
-            "{function:?}|{}|{horizon_ms:?}",
-            arg.as_ref().map(ToString::to_string).unwrap_or_default()
-        );
-        Some(Call {
-            function,
-            arg,
-            horizon_ms,
-            sql: self.sql.clone(),
-            text,
-        })
+        let text = format!("{function:?}|{}|{horizon_ms:?}", arg.as_ref().map(ToString::to_string).unwrap_or_default());
+        Some(Call { function, arg, horizon_ms, sql: self.sql.clone(), text })
     }
 }
 

@@ -37,69 +37,35 @@ pub struct Rows {
 impl Rows {
     /// Rows about which nothing is known, behind something broken.
     pub fn unknown() -> Self {
-        Rows {
-            schema: batch::with_system(&Schema::empty()),
-            key: None,
-            sound: false,
-        }
+        Rows { schema: batch::with_system(&Schema::empty()), key: None, sound: false }
     }
     /// Names of the user's columns.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        batch::user_fields(&self.schema)
-            .iter()
-            .map(|f| f.name().as_str())
+        batch::user_fields(&self.schema).iter().map(|f| f.name().as_str())
     }
 }
 
 /// Key columns can be of these types.
 pub fn can_be_key(t: &DataType) -> bool {
-    matches!(
-        t,
-        DataType::Utf8 | DataType::Binary | DataType::Int64 | DataType::Boolean
-    )
+    matches!(t, DataType::Utf8 | DataType::Binary | DataType::Int64 | DataType::Boolean)
 }
 
 impl Check<'_> {
     /// A column of `schema` that must exist; with `of`, also have that type.
-    pub fn column(
-        &mut self,
-        schema: &Schema,
-        name: &At<String>,
-        what: &str,
-        of: Option<&DataType>,
-    ) -> Option<DataType> {
+    pub fn column(&mut self, schema: &Schema, name: &At<String>, what: &str, of: Option<&DataType>) -> Option<DataType> {
         match schema.field_with_name(&name.value) {
             Ok(field) => {
                 let found = field.data_type();
                 if let Some(wanted) = of.filter(|w| *w != found) {
-                    let hint = (*wanted == DataType::Int64)
-                        .then(|| "times are integers, UTC milliseconds".to_string());
-                    self.problems.push(
-                        name.at,
-                        format!(
-                            "{what} `{}` is {}, not {}",
-                            name.value,
-                            type_word(found),
-                            type_word(wanted)
-                        ),
-                        hint,
-                    );
+                    let hint = (*wanted == DataType::Int64).then(|| "times are integers, UTC milliseconds".to_string());
+                    self.problems.push(name.at, format!("{what} `{}` is {}, not {}", name.value, type_word(found), type_word(wanted)), hint);
                     return None;
                 }
                 Some(found.clone())
             }
             Err(_) => {
-                let known: Vec<&str> = schema
-                    .fields()
-                    .iter()
-                    .map(|f| f.name().as_str())
-                    .filter(|n| !n.starts_with("__"))
-                    .collect();
-                self.problems.push(
-                    name.at,
-                    format!("unknown column `{}`", name.value),
-                    did_you_mean(&name.value, known),
-                );
+                let known: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).filter(|n| !n.starts_with("__")).collect();
+                self.problems.push(name.at, format!("unknown column `{}`", name.value), did_you_mean(&name.value, known));
                 None
             }
         }
@@ -114,7 +80,11 @@ impl Check<'_> {
         for name in names {
             let t = self.column(&rows.schema, name, what, None)?;
             if !can_be_key(&t) {
-                self.problems.hint(name.at, format!("{what} `{}` is {}", name.value, type_word(&t)), "keys are texts, integers, true/false or bytes: a fraction is never twice the same");
+                self.problems.hint(
+                    name.at,
+                    format!("{what} `{}` is {}", name.value, type_word(&t)),
+                    "keys are texts, integers, true/false or bytes: a fraction is never twice the same",
+                );
                 return None;
             }
             out.push(name.value.clone());
@@ -140,41 +110,24 @@ impl Check<'_> {
         if found.is_none() {
             let topics = self.contracts.topics();
             let hint = did_you_mean(&topic.value, topics.iter().map(String::as_str));
-            self.problems.push(
-                topic.at,
-                format!("no schema for topic `{}`", topic.value),
-                hint,
-            );
+            self.problems.push(topic.at, format!("no schema for topic `{}`", topic.value), hint);
         }
         found
     }
 
     /// A source. `keep`: columns that something uses; `None` before that is known.
-    pub fn source(
-        &mut self,
-        id: &At<String>,
-        source: &Source,
-        keep: Option<&BTreeSet<String>>,
-    ) -> Option<(InputSpec, Rows)> {
+    pub fn source(&mut self, id: &At<String>, source: &Source, keep: Option<&BTreeSet<String>>) -> Option<(InputSpec, Rows)> {
         let before = self.problems.count();
         let contract = self.contract(&source.topic)?;
         let full = engine_schema(&contract.schema);
-        self.column(
-            &full,
-            &source.event_time,
-            "event_time",
-            Some(&DataType::Int64),
-        );
+        self.column(&full, &source.event_time, "event_time", Some(&DataType::Int64));
         let key = match &source.key {
             Some(key) => {
                 self.column(&full, key, "key", None);
                 if let Some(of_topic) = contract.key.as_ref().filter(|k| **k != key.value) {
                     self.problems.hint(
                         key.at,
-                        format!(
-                            "topic `{}` is keyed by `{of_topic}`, not `{}`",
-                            source.topic.value, key.value
-                        ),
+                        format!("topic `{}` is keyed by `{of_topic}`, not `{}`", source.topic.value, key.value),
                         format!("key: {of_topic}"),
                     );
                 }
@@ -185,30 +138,18 @@ impl Check<'_> {
         let mut needs: BTreeSet<String> = [source.event_time.value.clone()].into();
         let future = match &source.future {
             Some(FutureRule::Off) => None,
-            Some(FutureRule::Guard {
-                against,
-                tolerance_ms,
-            }) => {
+            Some(FutureRule::Guard { against, tolerance_ms }) => {
                 if let Some(c) = against {
                     self.column(&full, c, "against", Some(&DataType::Int64));
                     needs.insert(c.value.clone());
                 }
-                Some(FutureSpec {
-                    against: against.as_ref().map(|c| c.value.clone()),
-                    tolerance_ms: tolerance_ms.unwrap_or(defaults::FUTURE_TOLERANCE_MS),
-                })
+                Some(FutureSpec { against: against.as_ref().map(|c| c.value.clone()), tolerance_ms: tolerance_ms.unwrap_or(defaults::FUTURE_TOLERANCE_MS) })
             }
-            None => Some(FutureSpec {
-                against: None,
-                tolerance_ms: defaults::FUTURE_TOLERANCE_MS,
-            }),
+            None => Some(FutureSpec { against: None, tolerance_ms: defaults::FUTURE_TOLERANCE_MS }),
         };
         let lateness = match &source.lateness {
             None | Some(LatenessRule::Watermark) => Lateness::Watermark,
-            Some(LatenessRule::PerKey {
-                allowed_ms,
-                key: named,
-            }) => {
+            Some(LatenessRule::PerKey { allowed_ms, key: named }) => {
                 let columns = match (named, &key) {
                     (Some(named), _) => {
                         for n in named {
@@ -227,82 +168,42 @@ impl Check<'_> {
                     }
                 };
                 needs.extend(columns.iter().cloned());
-                Lateness::PerKey {
-                    key: columns,
-                    allowed_ms: *allowed_ms,
-                }
+                Lateness::PerKey { key: columns, allowed_ms: *allowed_ms }
             }
         };
         if self.problems.count() > before {
             return None;
         }
-        let schema = restrict(&full, |name| {
-            keep.is_none_or(|k| k.contains(name)) || needs.contains(name)
-        });
+        let schema = restrict(&full, |name| keep.is_none_or(|k| k.contains(name)) || needs.contains(name));
         let time = TimeSpec {
             column: source.event_time.value.clone(),
             future,
-            watermark_delay_ms: source
-                .watermark_delay_ms
-                .unwrap_or(defaults::WATERMARK_DELAY_MS),
+            watermark_delay_ms: source.watermark_delay_ms.unwrap_or(defaults::WATERMARK_DELAY_MS),
             lateness,
         };
         // A row without event time has become a dead letter before any stage sees it.
         let visible = non_null(&schema, std::slice::from_ref(&source.event_time.value));
-        let rows = Rows {
-            schema: batch::with_system(&visible),
-            key: key.map(|k| vec![k]),
-            sound: true,
-        };
-        let max_value_bytes =
-            usize::try_from(source.max_value_bytes.unwrap_or(defaults::MAX_VALUE_BYTES))
-                .unwrap_or(usize::MAX);
-        Some((
-            InputSpec {
-                id: id.value.clone(),
-                topic: Arc::from(source.topic.value.as_str()),
-                schema,
-                time,
-                max_value_bytes,
-            },
-            rows,
-        ))
+        let rows = Rows { schema: batch::with_system(&visible), key: key.map(|k| vec![k]), sound: true };
+        let max_value_bytes = usize::try_from(source.max_value_bytes.unwrap_or(defaults::MAX_VALUE_BYTES)).unwrap_or(usize::MAX);
+        Some((InputSpec { id: id.value.clone(), topic: Arc::from(source.topic.value.as_str()), schema, time, max_value_bytes }, rows))
     }
 
     /// A table. `taken`: columns that joins take; `None` before that is known.
-    pub fn table(
-        &mut self,
-        id: &At<String>,
-        table: &Table,
-        taken: Option<&BTreeSet<String>>,
-    ) -> Option<TableSpec> {
+    pub fn table(&mut self, id: &At<String>, table: &Table, taken: Option<&BTreeSet<String>>) -> Option<TableSpec> {
         let before = self.problems.count();
         let contract = self.contract(&table.topic)?;
         let full = engine_schema(&contract.schema);
         for key in &table.key {
-            if let Some(t) = self
-                .column(&full, key, "key", None)
-                .filter(|t| !can_be_key(t))
-            {
-                self.problems
-                    .add(key.at, format!("key `{}` is {}", key.value, type_word(&t)));
+            if let Some(t) = self.column(&full, key, "key", None).filter(|t| !can_be_key(t)) {
+                self.problems.add(key.at, format!("key `{}` is {}", key.value, type_word(&t)));
             }
         }
-        self.column(
-            &full,
-            &table.valid_from,
-            "valid_from",
-            Some(&DataType::Int64),
-        );
+        self.column(&full, &table.valid_from, "valid_from", Some(&DataType::Int64));
         if self.problems.count() > before {
             return None;
         }
         let key: Vec<String> = table.key.iter().map(|k| k.value.clone()).collect();
-        let schema = restrict(&full, |name| {
-            taken.is_none_or(|t| t.contains(name))
-                || key.iter().any(|k| k == name)
-                || table.valid_from.value == name
-        });
+        let schema = restrict(&full, |name| taken.is_none_or(|t| t.contains(name)) || key.iter().any(|k| k == name) || table.valid_from.value == name);
         Some(TableSpec {
             id: id.value.clone(),
             topic: Arc::from(table.topic.value.as_str()),
@@ -317,27 +218,13 @@ impl Check<'_> {
 
 /// The columns of a schema whose names pass.
 fn restrict(schema: &Schema, pass: impl Fn(&str) -> bool) -> SchemaRef {
-    let fields: Vec<_> = schema
-        .fields()
-        .iter()
-        .filter(|f| pass(f.name()))
-        .cloned()
-        .collect();
+    let fields: Vec<_> = schema.fields().iter().filter(|f| pass(f.name())).cloned().collect();
     Arc::new(Schema::new(fields))
 }
 
 /// The schema with these columns never null.
 pub fn non_null(schema: &Schema, names: &[String]) -> SchemaRef {
-    let fields: Vec<_> = schema
-        .fields()
-        .iter()
-        .map(|f| {
-            if names.contains(f.name()) {
-                Arc::new(f.as_ref().clone().with_nullable(false))
-            } else {
-                f.clone()
-            }
-        })
-        .collect();
+    let fields: Vec<_> =
+        schema.fields().iter().map(|f| if names.contains(f.name()) { Arc::new(f.as_ref().clone().with_nullable(false)) } else { f.clone() }).collect();
     Arc::new(Schema::new(fields))
 }

@@ -40,21 +40,12 @@ pub trait Contracts {
 /// The engine's type for a decoder's type: Int64, Float64, Boolean, Utf8 or Binary; `None` when there is none.
 pub fn engine_type(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
-        DataType::Int8
-        | DataType::Int16
-        | DataType::Int32
-        | DataType::Int64
-        | DataType::UInt8
-        | DataType::UInt16
-        | DataType::UInt32 => DataType::Int64,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => DataType::Int64,
         DataType::Timestamp(TimeUnit::Millisecond, _) => DataType::Int64,
         DataType::Float16 | DataType::Float32 | DataType::Float64 => DataType::Float64,
         DataType::Boolean => DataType::Boolean,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
-        DataType::Binary
-        | DataType::LargeBinary
-        | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => DataType::Binary,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
         DataType::Dictionary(_, values) => return engine_type(values),
         _ => return None,
     })
@@ -62,13 +53,7 @@ pub fn engine_type(data_type: &DataType) -> Option<DataType> {
 
 /// The columns of a schema that topologies can use, with engine types.
 pub fn engine_schema(schema: &Schema) -> SchemaRef {
-    let fields: Vec<Field> = schema
-        .fields()
-        .iter()
-        .filter_map(|f| {
-            engine_type(f.data_type()).map(|t| Field::new(f.name(), t, f.is_nullable()))
-        })
-        .collect();
+    let fields: Vec<Field> = schema.fields().iter().filter_map(|f| engine_type(f.data_type()).map(|t| Field::new(f.name(), t, f.is_nullable()))).collect();
     Arc::new(Schema::new(fields))
 }
 

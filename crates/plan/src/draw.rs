@@ -6,9 +6,7 @@ use crate::duration::format_ms;
 use crate::plan::Plan;
 use std::fmt::Write;
 use ws_stream::batch;
-use ws_stream::spec::{
-    AggCall, Column, From, Lateness, Missing, OpSpec, Otherwise, SinkFormat, StageSpec,
-};
+use ws_stream::spec::{AggCall, Column, From, Lateness, Missing, OpSpec, Otherwise, SinkFormat, StageSpec};
 
 /// What a stage does, in one word.
 fn kind(op: &OpSpec) -> &'static str {
@@ -26,9 +24,7 @@ fn kind(op: &OpSpec) -> &'static str {
 }
 
 fn quoted(text: &str) -> String {
-    text.replace('"', "#quot;")
-        .replace('<', "#lt;")
-        .replace('>', "#gt;")
+    text.replace('"', "#quot;").replace('<', "#lt;").replace('>', "#gt;")
 }
 
 impl Plan {
@@ -50,12 +46,7 @@ impl Plan {
                 }
                 _ => String::new(),
             };
-            let _ = writeln!(
-                out,
-                "  s{i}[\"{}<br/><small>{}</small>{detail}\"]",
-                quoted(&stage.id),
-                kind(&stage.op)
-            );
+            let _ = writeln!(out, "  s{i}[\"{}<br/><small>{}</small>{detail}\"]", quoted(&stage.id), kind(&stage.op));
         }
         for (i, sink) in t.sinks.iter().enumerate() {
             let _ = writeln!(out, "  out{i}[\\\"{}\"\\]", quoted(&sink.topic));
@@ -77,10 +68,7 @@ impl Plan {
                         dead = true;
                     }
                 }
-                OpSpec::Select {
-                    otherwise: Otherwise::DeadLetter(reason),
-                    ..
-                } => {
+                OpSpec::Select { otherwise: Otherwise::DeadLetter(reason), .. } => {
                     let _ = writeln!(out, "  s{i} -. {} .-> dead", quoted(reason));
                     dead = true;
                 }
@@ -101,10 +89,7 @@ impl Plan {
     /// The plan in words, every default filled in.
     pub fn explain(&self) -> String {
         let t = &self.topology;
-        let mut out = format!(
-            "topology {}   state {:016x}   dead letters to {}\n",
-            t.name, t.state_hash, t.dead_letters
-        );
+        let mut out = format!("topology {}   state {:016x}   dead letters to {}\n", t.name, t.state_hash, t.dead_letters);
         for i in &t.inputs {
             let _ = writeln!(out, "\nsource {} from {}", i.id, i.topic);
             let _ = writeln!(
@@ -116,11 +101,9 @@ impl Plan {
             );
             let late = match &i.time.lateness {
                 Lateness::Watermark => "rows behind the watermark are late".to_string(),
-                Lateness::PerKey { key, allowed_ms } => format!(
-                    "rows up to {} behind the newest of their [{}] are corrections, older ones late",
-                    format_ms(*allowed_ms),
-                    key.join(", ")
-                ),
+                Lateness::PerKey { key, allowed_ms } => {
+                    format!("rows up to {} behind the newest of their [{}] are corrections, older ones late", format_ms(*allowed_ms), key.join(", "))
+                }
             };
             let _ = writeln!(out, "  {late}");
             if let Some(f) = &i.time.future {
@@ -134,11 +117,7 @@ impl Plan {
             let _ = writeln!(out, "  columns {}", columns(i.schema.fields()));
         }
         for table in &t.tables {
-            let kind = if table.global {
-                "whole in every task"
-            } else {
-                "spread like the inputs"
-            };
+            let kind = if table.global { "whole in every task" } else { "spread like the inputs" };
             let _ = writeln!(
                 out,
                 "\ntable {} from {} by [{}], versions by {}, {} of history, {kind}",
@@ -155,31 +134,13 @@ impl Plan {
         }
         for sink in &t.sinks {
             let from: Vec<&str> = sink.from.iter().map(|f| self.name(f)).collect();
-            let format = if sink.format == SinkFormat::Json {
-                "JSON"
-            } else {
-                "Avro"
-            };
-            let _ = writeln!(
-                out,
-                "\nsink {} from {}, {format}, key {}",
-                sink.topic,
-                from.join(", "),
-                sink.key.as_deref().unwrap_or("none")
-            );
+            let format = if sink.format == SinkFormat::Json { "JSON" } else { "Avro" };
+            let _ = writeln!(out, "\nsink {} from {}, {format}, key {}", sink.topic, from.join(", "), sink.key.as_deref().unwrap_or("none"));
             if !sink.header_columns.is_empty() {
                 let _ = writeln!(out, "  in headers: {}", sink.header_columns.join(", "));
             }
-            if let Some((_, names)) = self
-                .left_out
-                .iter()
-                .find(|(topic, _)| **topic == *sink.topic)
-            {
-                let _ = writeln!(
-                    out,
-                    "  not in the topic's schema, left out: {}",
-                    names.join(", ")
-                );
+            if let Some((_, names)) = self.left_out.iter().find(|(topic, _)| **topic == *sink.topic) {
+                let _ = writeln!(out, "  not in the topic's schema, left out: {}", names.join(", "));
             }
         }
         out
@@ -194,19 +155,9 @@ impl Plan {
 
     fn explain_stage(&self, stage: &StageSpec, out: &mut String) {
         let from: Vec<&str> = stage.from.iter().map(|f| self.name(f)).collect();
-        let _ = writeln!(
-            out,
-            "\nstage {} ({}) from {}",
-            stage.id,
-            kind(&stage.op),
-            from.join(", ")
-        );
+        let _ = writeln!(out, "\nstage {} ({}) from {}", stage.id, kind(&stage.op), from.join(", "));
         match &stage.op {
-            OpSpec::Select {
-                filter,
-                otherwise,
-                columns,
-            } => {
+            OpSpec::Select { filter, otherwise, columns } => {
                 if let Some(f) = filter {
                     let other = match otherwise {
                         Otherwise::Drop => "others are counted as filtered".to_string(),
@@ -227,49 +178,22 @@ impl Plan {
                 }
             }
             OpSpec::Dedup { key, id, keep_ms } => {
-                let _ = writeln!(
-                    out,
-                    "  one row for each [{}] of a [{}], remembered for {}",
-                    id.join(", "),
-                    key.join(", "),
-                    format_ms(*keep_ms)
-                );
+                let _ = writeln!(out, "  one row for each [{}] of a [{}], remembered for {}", id.join(", "), key.join(", "), format_ms(*keep_ms));
             }
-            OpSpec::Join {
-                table,
-                on,
-                columns,
-                missing,
-            } => {
+            OpSpec::Join { table, on, columns, missing } => {
                 let table = &self.topology.tables[*table];
                 let taken: Vec<String> = columns
                     .iter()
-                    .map(|(i, name)| {
-                        if table.schema.field(*i).name() == name {
-                            name.clone()
-                        } else {
-                            format!("{} as {name}", table.schema.field(*i).name())
-                        }
-                    })
+                    .map(|(i, name)| if table.schema.field(*i).name() == name { name.clone() } else { format!("{} as {name}", table.schema.field(*i).name()) })
                     .collect();
                 let without = match missing {
                     Missing::Nulls => "nulls".to_string(),
                     Missing::Unmatched(reason) => format!("dead letter, {reason}"),
                 };
-                let _ = writeln!(
-                    out,
-                    "  table {} on [{}] as of the row's time, takes {}; without a partner: {without}",
-                    table.id,
-                    on.join(", "),
-                    taken.join(", ")
-                );
+                let _ =
+                    writeln!(out, "  table {} on [{}] as of the row's time, takes {}; without a partner: {without}", table.id, on.join(", "), taken.join(", "));
             }
-            OpSpec::Window {
-                group_by,
-                window,
-                calls,
-                columns,
-            } => {
+            OpSpec::Window { group_by, window, calls, columns } => {
                 let _ = writeln!(
                     out,
                     "  by [{}], {} long, every {}, final when the watermark passes the end",
@@ -279,40 +203,17 @@ impl Plan {
                 );
                 aggregates_of(calls, columns, out);
             }
-            OpSpec::Since {
-                group_by,
-                window,
-                calls,
-                carry,
-                columns,
-            } => {
-                let _ = writeln!(
-                    out,
-                    "  by [{}], at most {}, panes of {}",
-                    group_by.join(", "),
-                    format_ms(window.at_most_ms),
-                    format_ms(window.pane_ms)
-                );
+            OpSpec::Since { group_by, window, calls, carry, columns } => {
+                let _ = writeln!(out, "  by [{}], at most {}, panes of {}", group_by.join(", "), format_ms(window.at_most_ms), format_ms(window.pane_ms));
                 if let Some(c) = &window.reset_at {
                     let _ = writeln!(out, "  starts anew at {c}");
                 }
                 if let Some(d) = &window.drop {
-                    let _ = writeln!(
-                        out,
-                        "  starts anew when {} falls by {} to {} or less",
-                        d.value.text(),
-                        d.by,
-                        d.to_at_most
-                    );
+                    let _ = writeln!(out, "  starts anew when {} falls by {} to {} or less", d.value.text(), d.by, d.to_at_most);
                 }
                 match window.or_every_ms {
                     Some(every) => {
-                        let _ = writeln!(
-                            out,
-                            "  emits per row, and every {} in silence, for {}",
-                            format_ms(every),
-                            format_ms(window.give_up_ms)
-                        );
+                        let _ = writeln!(out, "  emits per row, and every {} in silence, for {}", format_ms(every), format_ms(window.give_up_ms));
                     }
                     None => out.push_str("  emits per row\n"),
                 }
@@ -320,15 +221,8 @@ impl Plan {
                 aggregates_of(calls, columns, out);
             }
             OpSpec::Changed { key, of, first } => {
-                let first = first
-                    .as_ref()
-                    .map_or_else(|| "always".to_string(), |f| format!("where {}", f.text()));
-                let _ = writeln!(
-                    out,
-                    "  per [{}] when [{}] differs from the last one emitted; the first {first}",
-                    key.join(", "),
-                    of.join(", ")
-                );
+                let first = first.as_ref().map_or_else(|| "always".to_string(), |f| format!("where {}", f.text()));
+                let _ = writeln!(out, "  per [{}] when [{}] differs from the last one emitted; the first {first}", key.join(", "), of.join(", "));
             }
             OpSpec::Infer(s) => {
                 let rungs: Vec<&str> = s.ladder.iter().map(|r| r.name()).collect();
@@ -337,11 +231,7 @@ impl Plan {
                     "  model {} per [{}], then {}",
                     s.model,
                     s.key.join(", "),
-                    if rungs.is_empty() {
-                        "nothing".to_string()
-                    } else {
-                        rungs.join(", then ")
-                    }
+                    if rungs.is_empty() { "nothing".to_string() } else { rungs.join(", then ") }
                 );
                 let _ = writeln!(
                     out,
@@ -353,59 +243,24 @@ impl Plan {
                 );
             }
         }
-        let _ = writeln!(
-            out,
-            "  → {}",
-            columns(batch::user_fields(&stage.schema).iter())
-        );
+        let _ = writeln!(out, "  → {}", columns(batch::user_fields(&stage.schema).iter()));
     }
 }
 
 fn expression(c: &Column, out: &mut String) {
     if c.expr.text() != c.name {
-        let _ = writeln!(
-            out,
-            "  {} = {}",
-            c.name,
-            c.expr
-                .text()
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ")
-        );
+        let _ = writeln!(out, "  {} = {}", c.name, c.expr.text().split_whitespace().collect::<Vec<_>>().join(" "));
     }
 }
 
 fn aggregates_of(calls: &[AggCall], columns: &[Column], out: &mut String) {
     for (i, call) in calls.iter().enumerate() {
-        let horizon = call
-            .horizon_ms
-            .map(|h| format!(" over {}", format_ms(h)))
-            .unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "  {} = {}({}){horizon}",
-            aggregates::column(i),
-            aggregates::name(call.function),
-            call.arg.as_ref().map_or("", |a| a.text())
-        );
+        let horizon = call.horizon_ms.map(|h| format!(" over {}", format_ms(h))).unwrap_or_default();
+        let _ = writeln!(out, "  {} = {}({}){horizon}", aggregates::column(i), aggregates::name(call.function), call.arg.as_ref().map_or("", |a| a.text()));
     }
     columns.iter().for_each(|c| expression(c, out));
 }
 
-fn columns<'a>(
-    fields: impl IntoIterator<Item = &'a std::sync::Arc<arrow::datatypes::Field>>,
-) -> String {
-    fields
-        .into_iter()
-        .map(|f| {
-            format!(
-                "{}: {}{}",
-                f.name(),
-                type_word(f.data_type()),
-                if f.is_nullable() { "?" } else { "" }
-            )
-        })
-        .collect::<Vec<_>>()
-        .join(", ")
+fn columns<'a>(fields: impl IntoIterator<Item = &'a std::sync::Arc<arrow::datatypes::Field>>) -> String {
+    fields.into_iter().map(|f| format!("{}: {}{}", f.name(), type_word(f.data_type()), if f.is_nullable() { "?" } else { "" })).collect::<Vec<_>>().join(", ")
 }

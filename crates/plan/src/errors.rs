@@ -26,20 +26,12 @@ impl fmt::Display for Problem {
         if self.line == 0 {
             write!(f, "{}: {}", self.file, self.message)?;
         } else {
-            write!(
-                f,
-                "{}:{}:{}: {}",
-                self.file, self.line, self.column, self.message
-            )?;
+            write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
         }
         if let Some(text) = &self.excerpt {
             let number = self.line.to_string();
             write!(f, "\n  {number} | {text}")?;
-            let lead: String = text
-                .chars()
-                .take(self.column.saturating_sub(1) as usize)
-                .map(|c| if c == '\t' { '\t' } else { ' ' })
-                .collect();
+            let lead: String = text.chars().take(self.column.saturating_sub(1) as usize).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             write!(f, "\n  {:w$} | {lead}^", "", w = number.len())?;
         }
         if let Some(hint) = &self.hint {
@@ -59,11 +51,7 @@ pub struct PlanErrors {
 
 impl PlanErrors {
     fn text(&self) -> String {
-        self.problems
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
+        self.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -81,11 +69,7 @@ pub struct Problems {
 impl Problems {
     /// A collector for a file with this text.
     pub fn new(file: &str, text: &str) -> Self {
-        Problems {
-            file: file.to_string(),
-            lines: text.lines().map(str::to_string).collect(),
-            found: Vec::new(),
-        }
+        Problems { file: file.to_string(), lines: text.lines().map(str::to_string).collect(), found: Vec::new() }
     }
 
     /// Notes a problem without a hint.
@@ -100,18 +84,8 @@ impl Problems {
 
     /// Notes a problem with a hint that may be absent.
     pub fn push(&mut self, at: Pos, message: String, hint: Option<String>) {
-        let excerpt = (at.line as usize)
-            .checked_sub(1)
-            .and_then(|i| self.lines.get(i))
-            .cloned();
-        let problem = Problem {
-            file: self.file.clone(),
-            line: at.line,
-            column: at.column,
-            message,
-            hint,
-            excerpt,
-        };
+        let excerpt = (at.line as usize).checked_sub(1).and_then(|i| self.lines.get(i)).cloned();
+        let problem = Problem { file: self.file.clone(), line: at.line, column: at.column, message, hint, excerpt };
         if self.found.len() < MAX_PROBLEMS && !self.found.contains(&problem) {
             self.found.push(problem);
         }
@@ -124,9 +98,7 @@ impl Problems {
 
     /// The text of a source line, from 1.
     pub fn line(&self, line: u32) -> Option<&str> {
-        self.lines
-            .get((line as usize).checked_sub(1)?)
-            .map(String::as_str)
+        self.lines.get((line as usize).checked_sub(1)?).map(String::as_str)
     }
 
     /// The verdict.
@@ -138,9 +110,7 @@ impl Problems {
                     self.add(Pos::NONE, "the file could not be read");
                 }
                 self.found.sort_by_key(|p| (p.line, p.column));
-                Err(PlanErrors {
-                    problems: self.found,
-                })
+                Err(PlanErrors { problems: self.found })
             }
         }
     }
@@ -153,36 +123,16 @@ pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -
     let mut near: Vec<(usize, &str)> = known
         .iter()
         .map(|k| (distance(&wrong.to_lowercase(), &k.to_lowercase()), *k))
-        .filter(|(d, k)| {
-            *d <= limit
-                || (wrong.len() >= 4 && (k.contains(wrong) || (k.len() >= 4 && wrong.contains(k))))
-        })
+        .filter(|(d, k)| *d <= limit || (wrong.len() >= 4 && (k.contains(wrong) || (k.len() >= 4 && wrong.contains(k)))))
         .collect();
     near.sort();
     near.dedup();
-    let ticked = |words: &[&str]| {
-        words
-            .iter()
-            .map(|w| format!("`{w}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let ticked = |words: &[&str]| words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ");
     match near.as_slice() {
         [] if known.is_empty() => None,
         [] if known.len() <= 12 => Some(format!("one of {}", ticked(&known))),
-        [] => Some(format!(
-            "there are {}, … ({} in all)",
-            ticked(&known[..8]),
-            known.len()
-        )),
-        near => Some(format!(
-            "did you mean {}?",
-            near.iter()
-                .take(3)
-                .map(|(_, k)| format!("`{k}`"))
-                .collect::<Vec<_>>()
-                .join(" or ")
-        )),
+        [] => Some(format!("there are {}, … ({} in all)", ticked(&known[..8]), known.len())),
+        near => Some(format!("did you mean {}?", near.iter().take(3).map(|(_, k)| format!("`{k}`")).collect::<Vec<_>>().join(" or "))),
     }
 }
 
@@ -193,9 +143,7 @@ fn distance(a: &str, b: &str) -> usize {
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let cost = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[i - 1][j] + 1)
-                .min(rows[i][j - 1] + 1)
-                .min(rows[i - 1][j - 1] + cost);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + cost);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 best = best.min(rows[i - 2][j - 2] + 1);
             }
@@ -212,18 +160,9 @@ mod tests {
     #[test]
     fn near_words_are_offered_and_far_ones_listed() {
         let known = ["filling_level", "device_id", "event_id"];
-        assert_eq!(
-            did_you_mean("filing_level", known).as_deref(),
-            Some("did you mean `filling_level`?")
-        );
-        assert_eq!(
-            did_you_mean("level", known).as_deref(),
-            Some("did you mean `filling_level`?")
-        );
-        assert_eq!(
-            did_you_mean("zzz", known).as_deref(),
-            Some("one of `filling_level`, `device_id`, `event_id`")
-        );
+        assert_eq!(did_you_mean("filing_level", known).as_deref(), Some("did you mean `filling_level`?"));
+        assert_eq!(did_you_mean("level", known).as_deref(), Some("did you mean `filling_level`?"));
+        assert_eq!(did_you_mean("zzz", known).as_deref(), Some("one of `filling_level`, `device_id`, `event_id`"));
         assert_eq!(did_you_mean("x", []), None);
     }
 

@@ -54,20 +54,11 @@ pub struct Planned {
 impl Planner {
     /// A planner.
     pub fn new() -> Self {
-        Planner {
-            functions: Functions::new(),
-        }
+        Planner { functions: Functions::new() }
     }
 
     /// Plans a checked tree over `schema`. Problems are noted.
-    pub fn plan(
-        &self,
-        tree: &ast::Expr,
-        sql: &Sql,
-        schema: &SchemaRef,
-        want: Want,
-        problems: &mut Problems,
-    ) -> Option<Planned> {
+    pub fn plan(&self, tree: &ast::Expr, sql: &Sql, schema: &SchemaRef, want: Want, problems: &mut Problems) -> Option<Planned> {
         let text = sql.text.trim().to_string();
         if let (ast::Expr::Identifier(i), true) = (tree, want != Want::Presence)
             && let Some((index, field)) = schema.column_with_name(&i.value)
@@ -78,44 +69,17 @@ impl Planner {
                 Want::Any | Want::Presence => true,
             };
             if fits {
-                let expr = Arc::new(ColumnExpr {
-                    name: i.value.clone(),
-                    index,
-                    data_type: field.data_type().clone(),
-                    nullable: field.is_nullable(),
-                    text,
-                });
-                return Some(Planned {
-                    expr,
-                    columns: vec![i.value.clone()],
-                    bare: Some(i.value.clone()),
-                });
+                let expr = Arc::new(ColumnExpr { name: i.value.clone(), index, data_type: field.data_type().clone(), nullable: field.is_nullable(), text });
+                return Some(Planned { expr, columns: vec![i.value.clone()], bare: Some(i.value.clone()) });
             }
         }
         match self.physical(tree, schema, want) {
             Ok((physical, data_type, nullable, columns)) => {
-                let columns: Vec<(String, usize)> = columns
-                    .into_iter()
-                    .filter_map(|c| schema.index_of(&c).ok().map(|i| (c, i)))
-                    .collect();
+                let columns: Vec<(String, usize)> = columns.into_iter().filter_map(|c| schema.index_of(&c).ok().map(|i| (c, i))).collect();
                 let names = columns.iter().map(|(c, _)| c.clone()).collect();
-                let fields: Vec<_> = columns
-                    .iter()
-                    .map(|(_, i)| schema.field(*i).clone())
-                    .collect();
-                let expr = Arc::new(SqlExpr {
-                    physical,
-                    schema: Arc::new(Schema::new(fields)),
-                    columns,
-                    data_type,
-                    nullable,
-                    text,
-                });
-                Some(Planned {
-                    expr,
-                    columns: names,
-                    bare: None,
-                })
+                let fields: Vec<_> = columns.iter().map(|(_, i)| schema.field(*i).clone()).collect();
+                let expr = Arc::new(SqlExpr { physical, schema: Arc::new(Schema::new(fields)), columns, data_type, nullable, text });
+                Some(Planned { expr, columns: names, bare: None })
             }
             Err(Refused { message, hint }) => {
                 problems.push(sql.at, message, hint);
@@ -125,51 +89,25 @@ impl Planner {
     }
 
     #[allow(clippy::type_complexity)]
-    fn physical(
-        &self,
-        tree: &ast::Expr,
-        schema: &SchemaRef,
-        want: Want,
-    ) -> Result<(Arc<dyn PhysicalExpr>, DataType, bool, Vec<String>), Refused> {
+    fn physical(&self, tree: &ast::Expr, schema: &SchemaRef, want: Want) -> Result<(Arc<dyn PhysicalExpr>, DataType, bool, Vec<String>), Refused> {
         // Only the columns used, in the order of the schema: evaluation then needs no more than these.
         let mut used = crate::aggregates::columns_of(tree);
         used.retain(|c| schema.index_of(c).is_ok());
         used.sort_by_key(|c| schema.index_of(c).unwrap_or(usize::MAX));
-        let fields: Vec<_> = used
-            .iter()
-            .filter_map(|c| schema.field_with_name(c).ok().cloned())
-            .collect();
+        let fields: Vec<_> = used.iter().filter_map(|c| schema.field_with_name(c).ok().cloned()).collect();
         let scope: DFSchemaRef = Arc::new(DFSchema::try_from(Schema::new(fields))?);
 
-        let options = ParserOptions::new()
-            .with_enable_ident_normalization(false)
-            .with_map_string_types_to_utf8view(false);
-        let logical = SqlToRel::new_with_options(&self.functions, options).sql_to_expr(
-            tree.clone(),
-            &scope,
-            &mut PlannerContext::new(),
-        )?;
-        let simplifier = ExprSimplifier::new(
-            SimplifyContext::builder()
-                .with_schema(scope.clone())
-                .build(),
-        );
+        let options = ParserOptions::new().with_enable_ident_normalization(false).with_map_string_types_to_utf8view(false);
+        let logical = SqlToRel::new_with_options(&self.functions, options).sql_to_expr(tree.clone(), &scope, &mut PlannerContext::new())?;
+        let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(scope.clone()).build());
         let logical = simplifier.coerce(logical, &scope)?;
         let logical = wanted(logical, &scope, want)?;
         // Told before simplification: `coalesce` becomes a CASE, of which less is known.
         let may_be_null = nullable(&logical, &scope)?;
         let logical = simplifier.simplify(logical)?;
         let logical = simplifier.coerce(logical, &scope)?;
-        let (data_type, nullable) = (
-            logical.get_type(&scope)?,
-            may_be_null && logical.nullable(scope.as_ref())?,
-        );
-        let physical = create_physical_expr(
-            &logical,
-            &scope,
-            &ExecutionProps::new(),
-            &PhysicalPlanningContext::default(),
-        )?;
+        let (data_type, nullable) = (logical.get_type(&scope)?, may_be_null && logical.nullable(scope.as_ref())?);
+        let physical = create_physical_expr(&logical, &scope, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
         Ok((physical, data_type, nullable, used))
     }
 }
@@ -190,14 +128,9 @@ impl From<DataFusionError> for Refused {
     fn from(e: DataFusionError) -> Self {
         let text = e.strip_backtrace();
         let text = text.lines().next().unwrap_or_default();
-        let text = [
-            "Error during planning: ",
-            "Schema error: ",
-            "This feature is not implemented: ",
-            "Optimizer rule 'simplify_expressions' failed",
-        ]
-        .iter()
-        .fold(text, |t, p| t.strip_prefix(p).unwrap_or(t));
+        let text = ["Error during planning: ", "Schema error: ", "This feature is not implemented: ", "Optimizer rule 'simplify_expressions' failed"]
+            .iter()
+            .fold(text, |t, p| t.strip_prefix(p).unwrap_or(t));
         let hint = if text.contains("Int64 + Utf8") || text.contains("Utf8 + Int64") {
             Some("texts are joined with `||`".into())
         } else if text.contains("coerce") || text.contains("signature") {
@@ -205,66 +138,36 @@ impl From<DataFusionError> for Refused {
         } else {
             None
         };
-        Refused {
-            message: text.to_string(),
-            hint,
-        }
+        Refused { message: text.to_string(), hint }
     }
 }
 
 /// Adds the cast to the type that is wanted, or refuses.
 fn wanted(e: Logical, scope: &DFSchema, want: Want) -> Result<Logical, Refused> {
     let found = e.get_type(scope)?;
-    let refuse = |message: String, hint: &str| {
-        Err(Refused {
-            message,
-            hint: Some(hint.to_string()),
-        })
-    };
+    let refuse = |message: String, hint: &str| Err(Refused { message, hint: Some(hint.to_string()) });
     match want {
         Want::Presence => Ok(when(e.is_not_null(), lit(1.0f64)).end()?),
         Want::Boolean if matches!(found, DataType::Boolean) => Ok(e),
         Want::Boolean if found == DataType::Null => Ok(cast(e, DataType::Boolean)),
-        Want::Boolean => refuse(
-            format!("the condition yields {}, not true or false", word(&found)),
-            "a comparison, e.g. `level > 0.9`",
-        ),
+        Want::Boolean => refuse(format!("the condition yields {}, not true or false", word(&found)), "a comparison, e.g. `level > 0.9`"),
         Want::Float if found == DataType::Float64 => Ok(e),
-        Want::Float
-            if found.is_numeric() || found == DataType::Boolean || found == DataType::Null =>
-        {
-            Ok(cast(e, DataType::Float64))
-        }
+        Want::Float if found.is_numeric() || found == DataType::Boolean || found == DataType::Null => Ok(cast(e, DataType::Float64)),
         Want::Float => refuse(
             format!("a number is needed, this yields {}", word(&found)),
             "aggregates work on numbers; columns named in `select` outside of aggregates are carried from the newest row",
         ),
         Want::Any => match &found {
-            DataType::Null => refuse(
-                "the type of NULL is not known".into(),
-                "give it one: CAST(NULL AS DOUBLE)",
-            ),
+            DataType::Null => refuse("the type of NULL is not known".into(), "give it one: CAST(NULL AS DOUBLE)"),
             DataType::Timestamp(TimeUnit::Millisecond, _) => Ok(cast(e, DataType::Int64)),
-            DataType::Timestamp(_, zone) => Ok(cast(
-                cast(e, DataType::Timestamp(TimeUnit::Millisecond, zone.clone())),
-                DataType::Int64,
-            )),
-            DataType::Date32 | DataType::Date64 => Ok(cast(
-                cast(e, DataType::Timestamp(TimeUnit::Millisecond, None)),
-                DataType::Int64,
-            )),
-            DataType::Decimal32(..)
-            | DataType::Decimal64(..)
-            | DataType::Decimal128(..)
-            | DataType::Decimal256(..) => Ok(cast(e, DataType::Float64)),
+            DataType::Timestamp(_, zone) => Ok(cast(cast(e, DataType::Timestamp(TimeUnit::Millisecond, zone.clone())), DataType::Int64)),
+            DataType::Date32 | DataType::Date64 => Ok(cast(cast(e, DataType::Timestamp(TimeUnit::Millisecond, None)), DataType::Int64)),
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => Ok(cast(e, DataType::Float64)),
             DataType::UInt64 => Ok(cast(e, DataType::Int64)),
             other => match engine_type(other) {
                 Some(t) if t == *other => Ok(e),
                 Some(t) => Ok(cast(e, t)),
-                None => refuse(
-                    format!("the expression yields {other}"),
-                    "columns are integers, numbers, true/false, texts, bytes",
-                ),
+                None => refuse(format!("the expression yields {other}"), "columns are integers, numbers, true/false, texts, bytes"),
             },
         },
     }
@@ -318,28 +221,15 @@ fn nullable(e: &Logical, scope: &DFSchema) -> Result<bool, DataFusionError> {
             Ok(true)
         }
         Logical::ScalarFunction(f) if f.name() == "concat" => Ok(false),
-        Logical::ScalarFunction(f) if STRICT.contains(&f.name()) => {
-            any(&f.args.iter().collect::<Vec<_>>())
-        }
-        Logical::BinaryExpr(b)
-            if !matches!(b.op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom) =>
-        {
-            any(&[&b.left, &b.right])
-        }
+        Logical::ScalarFunction(f) if STRICT.contains(&f.name()) => any(&f.args.iter().collect::<Vec<_>>()),
+        Logical::BinaryExpr(b) if !matches!(b.op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom) => any(&[&b.left, &b.right]),
         Logical::Cast(c) => nullable(&c.expr, scope),
         Logical::Not(e) | Logical::Negative(e) => nullable(e, scope),
         Logical::Between(b) => any(&[&b.expr, &b.low, &b.high]),
-        Logical::InList(l) => {
-            Ok(nullable(&l.expr, scope)? || any(&l.list.iter().collect::<Vec<_>>())?)
-        }
+        Logical::InList(l) => Ok(nullable(&l.expr, scope)? || any(&l.list.iter().collect::<Vec<_>>())?),
         Logical::Case(c) => match &c.else_expr {
             None => Ok(true),
-            Some(other) => Ok(nullable(other, scope)?
-                || any(&c
-                    .when_then_expr
-                    .iter()
-                    .map(|(_, then)| then.as_ref())
-                    .collect::<Vec<_>>())?),
+            Some(other) => Ok(nullable(other, scope)? || any(&c.when_then_expr.iter().map(|(_, then)| then.as_ref()).collect::<Vec<_>>())?),
         },
         other => other.nullable(scope),
     }
@@ -361,9 +251,7 @@ struct ColumnExpr {
 
 impl Expr for ColumnExpr {
     fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, ExprError> {
-        column(rows, &self.name, self.index)
-            .cloned()
-            .ok_or_else(|| missing(&self.text, &self.name))
+        column(rows, &self.name, self.index).cloned().ok_or_else(|| missing(&self.text, &self.name))
     }
     fn data_type(&self) -> DataType {
         self.data_type.clone()
@@ -385,10 +273,7 @@ fn column<'a>(rows: &'a RecordBatch, name: &str, index: usize) -> Option<&'a Arr
 }
 
 fn missing(text: &str, name: &str) -> ExprError {
-    ExprError {
-        expression: text.to_string(),
-        message: format!("the batch has no column `{name}`"),
-    }
+    ExprError { expression: text.to_string(), message: format!("the batch has no column `{name}`") }
 }
 
 /// Anything else.
@@ -405,23 +290,12 @@ struct SqlExpr {
 
 impl SqlExpr {
     fn error(&self, message: impl ToString) -> ExprError {
-        ExprError {
-            expression: self.text.clone(),
-            message: message.to_string(),
-        }
+        ExprError { expression: self.text.clone(), message: message.to_string() }
     }
 
     fn run(&self, rows: &RecordBatch) -> Result<ArrayRef, ExprError> {
-        let value = self
-            .physical
-            .evaluate(rows)
-            .and_then(|v| v.into_array(rows.num_rows()))
-            .map_err(|e| self.error(e.strip_backtrace()))?;
-        if *value.data_type() == self.data_type {
-            Ok(value)
-        } else {
-            arrow::compute::cast(&value, &self.data_type).map_err(|e| self.error(e))
-        }
+        let value = self.physical.evaluate(rows).and_then(|v| v.into_array(rows.num_rows())).map_err(|e| self.error(e.strip_backtrace()))?;
+        if *value.data_type() == self.data_type { Ok(value) } else { arrow::compute::cast(&value, &self.data_type).map_err(|e| self.error(e)) }
     }
 }
 
@@ -429,15 +303,10 @@ impl Expr for SqlExpr {
     fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, ExprError> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for (name, index) in &self.columns {
-            columns.push(
-                column(rows, name, *index)
-                    .cloned()
-                    .ok_or_else(|| missing(&self.text, name))?,
-            );
+            columns.push(column(rows, name, *index).cloned().ok_or_else(|| missing(&self.text, name))?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        let used = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-            .map_err(|e| self.error(e))?;
+        let used = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(|e| self.error(e))?;
         self.run(&used)
     }
     fn data_type(&self) -> DataType {

@@ -131,12 +131,7 @@ pub trait Run {
     /// What can go wrong, other than a wrong result.
     type Error: fmt::Display;
     /// A record arrives. Partition and offset are the runner's.
-    fn push(
-        &mut self,
-        topic: &str,
-        key: Option<&str>,
-        payload: &Payload,
-    ) -> Result<(), Self::Error>;
+    fn push(&mut self, topic: &str, key: Option<&str>, payload: &Payload) -> Result<(), Self::Error>;
     /// Processing time passes, and everything that is due happens.
     fn advance(&mut self, by_ms: i64) -> Result<(), Self::Error>;
     /// All committed rows of a topic so far, decoded, oldest first; [`DEAD_LETTERS`] for the dead-letter topic.

@@ -28,23 +28,13 @@ pub fn parse_file(path: &Path) -> Result<Fixture, PlanErrors> {
 /// Reads the text of a fixture.
 pub fn parse(name: &str, text: &str) -> Result<Fixture, PlanErrors> {
     let mut problems = Problems::new(name, text);
-    let fixture = yaml::parse(text, &|_| None, &mut problems)
-        .and_then(|root| fixture(name, &root, &mut problems));
+    let fixture = yaml::parse(text, &|_| None, &mut problems).and_then(|root| fixture(name, &root, &mut problems));
     problems.into_result(fixture)
 }
 
 fn fixture(name: &str, root: &Node, problems: &mut Problems) -> Option<Fixture> {
-    let fields = Fields::of(
-        root,
-        "a fixture",
-        &["about", "start", "tolerance", "defaults", "steps", "expect"],
-        problems,
-    )?;
-    let about = fields
-        .need("about", "what this shows", problems)
-        .and_then(|n| read::text(n, "about", problems))
-        .map(|t| t.value)
-        .unwrap_or_default();
+    let fields = Fields::of(root, "a fixture", &["about", "start", "tolerance", "defaults", "steps", "expect"], problems)?;
+    let about = fields.need("about", "what this shows", problems).and_then(|n| read::text(n, "about", problems)).map(|t| t.value).unwrap_or_default();
     let start_ms = match fields.get("start") {
         None => START_MS,
         Some(node) => match cell(node, problems)? {
@@ -55,27 +45,16 @@ fn fixture(name: &str, root: &Node, problems: &mut Problems) -> Option<Fixture> 
             }
         },
     };
-    let tolerance = fields
-        .get("tolerance")
-        .and_then(|n| read::number(n, "tolerance", problems))
-        .unwrap_or(1e-6);
+    let tolerance = fields.get("tolerance").and_then(|n| read::number(n, "tolerance", problems)).unwrap_or(1e-6);
     let mut defaults = BTreeMap::new();
     if let Some(node) = fields.get("defaults") {
         for (topic, value) in entries(node, "defaults", problems) {
             defaults.insert(topic.clone(), row(value, problems)?);
         }
     }
-    let mut reader = Steps {
-        defaults,
-        counts: BTreeMap::new(),
-        steps: Vec::new(),
-        rows: 0,
-    };
+    let mut reader = Steps { defaults, counts: BTreeMap::new(), steps: Vec::new(), rows: 0 };
     match fields.need("steps", "[{ push: my.topic, rows: [{…}] }]", problems)? {
-        Node {
-            value: Value::List(items),
-            ..
-        } => items.iter().for_each(|n| reader.step(n, problems)),
+        Node { value: Value::List(items), .. } => items.iter().for_each(|n| reader.step(n, problems)),
         other => problems.add(other.at, "`steps` must be a list"),
     }
     let mut expect = Vec::new();
@@ -86,24 +65,14 @@ fn fixture(name: &str, root: &Node, problems: &mut Problems) -> Option<Fixture> 
             }
         }
     }
-    Some(Fixture {
-        file: name.to_string(),
-        about,
-        start_ms,
-        tolerance,
-        steps: reader.steps,
-        expect,
-    })
+    Some(Fixture { file: name.to_string(), about, start_ms, tolerance, steps: reader.steps, expect })
 }
 
 fn entries<'a>(node: &'a Node, what: &str, problems: &mut Problems) -> Vec<(&'a String, &'a Node)> {
     match &node.value {
         Value::Map(entries) => entries.iter().map(|(k, v)| (&k.value, v)).collect(),
         other => {
-            problems.add(
-                node.at,
-                format!("`{what}` must be a mapping, not {}", other.kind()),
-            );
+            problems.add(node.at, format!("`{what}` must be a mapping, not {}", other.kind()));
             Vec::new()
         }
     }
@@ -113,24 +82,10 @@ fn expectation(node: &Node, problems: &mut Problems) -> Option<Expect> {
     if let Value::List(_) = &node.value {
         return Some(Expect::Exactly(rows(node, problems)));
     }
-    let f = Fields::of(
-        node,
-        "an expectation",
-        &["contains", "none", "count"],
-        problems,
-    )?;
-    let list = |name: &str, problems: &mut Problems| {
-        f.get(name).map(|n| rows(n, problems)).unwrap_or_default()
-    };
-    let count = f
-        .get("count")
-        .and_then(|n| read::whole(n, "count", 0, MAX_ROWS as i64, problems))
-        .and_then(|c| usize::try_from(c.value).ok());
-    Some(Expect::Some {
-        contains: list("contains", problems),
-        none: list("none", problems),
-        count,
-    })
+    let f = Fields::of(node, "an expectation", &["contains", "none", "count"], problems)?;
+    let list = |name: &str, problems: &mut Problems| f.get(name).map(|n| rows(n, problems)).unwrap_or_default();
+    let count = f.get("count").and_then(|n| read::whole(n, "count", 0, MAX_ROWS as i64, problems)).and_then(|c| usize::try_from(c.value).ok());
+    Some(Expect::Some { contains: list("contains", problems), none: list("none", problems), count })
 }
 
 fn rows(node: &Node, problems: &mut Problems) -> Vec<Row> {
@@ -138,10 +93,7 @@ fn rows(node: &Node, problems: &mut Problems) -> Vec<Row> {
         Value::List(items) => items.iter().filter_map(|n| row(n, problems)).collect(),
         Value::Map(_) => row(node, problems).into_iter().collect(),
         other => {
-            problems.add(
-                node.at,
-                format!("rows must be a list, not {}", other.kind()),
-            );
+            problems.add(node.at, format!("rows must be a list, not {}", other.kind()));
             Vec::new()
         }
     }
@@ -149,17 +101,10 @@ fn rows(node: &Node, problems: &mut Problems) -> Vec<Row> {
 
 fn row(node: &Node, problems: &mut Problems) -> Option<Row> {
     let Value::Map(entries) = &node.value else {
-        problems.hint(
-            node.at,
-            format!("a row must be a mapping, not {}", node.value.kind()),
-            "{ column: value, … }",
-        );
+        problems.hint(node.at, format!("a row must be a mapping, not {}", node.value.kind()), "{ column: value, … }");
         return None;
     };
-    entries
-        .iter()
-        .map(|(k, v)| Some((k.value.clone(), cell(v, problems)?)))
-        .collect()
+    entries.iter().map(|(k, v)| Some((k.value.clone(), cell(v, problems)?))).collect()
 }
 
 fn cell(node: &Node, problems: &mut Problems) -> Option<Cell> {
@@ -170,10 +115,7 @@ fn cell(node: &Node, problems: &mut Problems) -> Option<Cell> {
         Value::Float(x) => Cell::Float(*x),
         Value::Text(t) => time_ms(t).map_or_else(|| Cell::Text(t.clone()), Cell::Int),
         other => {
-            problems.add(
-                node.at,
-                format!("a value must be a scalar, not {}", other.kind()),
-            );
+            problems.add(node.at, format!("a value must be a scalar, not {}", other.kind()));
             return None;
         }
     })
@@ -188,14 +130,7 @@ struct Steps {
 
 impl Steps {
     fn step(&mut self, node: &Node, problems: &mut Problems) {
-        let Some(f) = Fields::of(
-            node,
-            "a step",
-            &[
-                "push", "key", "rows", "repeat", "step", "bytes", "delete", "advance",
-            ],
-            problems,
-        ) else {
+        let Some(f) = Fields::of(node, "a step", &["push", "key", "rows", "repeat", "step", "bytes", "delete", "advance"], problems) else {
             return;
         };
         if let Some(by) = f.get("advance") {
@@ -204,51 +139,29 @@ impl Steps {
             }
             return;
         }
-        let Some(topic) = f
-            .need("push", "my.topic", problems)
-            .and_then(|n| read::text(n, "push", problems))
-        else {
+        let Some(topic) = f.need("push", "my.topic", problems).and_then(|n| read::text(n, "push", problems)) else {
             return;
         };
-        let key = f
-            .get("key")
-            .and_then(|n| read::text(n, "key", problems))
-            .map(|k| k.value);
+        let key = f.get("key").and_then(|n| read::text(n, "key", problems)).map(|k| k.value);
         if let Some(bytes) = f.get("bytes") {
             match read::text(bytes, "bytes", problems).and_then(|t| hex(&t.value)) {
-                Some(bytes) => self.steps.push(Step::Push {
-                    topic: topic.value,
-                    key,
-                    payload: Payload::Bytes(bytes),
-                }),
+                Some(bytes) => self.steps.push(Step::Push { topic: topic.value, key, payload: Payload::Bytes(bytes) }),
                 None => problems.hint(bytes.at, "`bytes` is not hexadecimal", "'00000003e9ff'"),
             }
             return;
         }
         if f.get("delete").is_some() {
-            self.steps.push(Step::Push {
-                topic: topic.value,
-                key,
-                payload: Payload::Deleted,
-            });
+            self.steps.push(Step::Push { topic: topic.value, key, payload: Payload::Deleted });
             return;
         }
-        let repeat = f
-            .get("repeat")
-            .and_then(|n| read::whole(n, "repeat", 1, MAX_ROWS as i64, problems))
-            .map_or(1, |r| r.value);
-        let steps = f
-            .get("step")
-            .map(|n| entries(n, "step", problems))
-            .unwrap_or_default();
+        let repeat = f.get("repeat").and_then(|n| read::whole(n, "repeat", 1, MAX_ROWS as i64, problems)).map_or(1, |r| r.value);
+        let steps = f.get("step").map(|n| entries(n, "step", problems)).unwrap_or_default();
         let mut change = Vec::new();
         for (column, value) in steps {
             match &value.value {
                 Value::Int(i) => change.push((column.clone(), Cell::Int(*i))),
                 Value::Float(x) => change.push((column.clone(), Cell::Float(*x))),
-                _ => change.extend(
-                    read::duration(value, problems).map(|ms| (column.clone(), Cell::Int(ms))),
-                ),
+                _ => change.extend(read::duration(value, problems).map(|ms| (column.clone(), Cell::Int(ms)))),
             }
         }
         let Some(node) = f.need("rows", "[{ … }]", problems) else {
@@ -262,25 +175,9 @@ impl Steps {
         }
         for n in 0..repeat {
             for row in &rows {
-                let moved = row
-                    .iter()
-                    .map(|(c, v)| {
-                        (
-                            c.clone(),
-                            shift(
-                                v,
-                                change.iter().find(|(name, _)| name == c).map(|(_, by)| by),
-                                n,
-                            ),
-                        )
-                    })
-                    .collect();
+                let moved = row.iter().map(|(c, v)| (c.clone(), shift(v, change.iter().find(|(name, _)| name == c).map(|(_, by)| by), n))).collect();
                 let row = self.complete(&topic.value, moved);
-                self.steps.push(Step::Push {
-                    topic: topic.value.clone(),
-                    key: key.clone(),
-                    payload: Payload::Row(row),
-                });
+                self.steps.push(Step::Push { topic: topic.value.clone(), key: key.clone(), payload: Payload::Row(row) });
             }
         }
     }
@@ -300,10 +197,7 @@ impl Steps {
             let Cell::Text(text) = value else { continue };
             if text == "#" {
                 *value = Cell::Text(format!("{topic}-{number}"));
-            } else if let Some((_, of)) = text
-                .strip_prefix('=')
-                .and_then(|name| before.iter().find(|(c, _)| c == name))
-            {
+            } else if let Some((_, of)) = text.strip_prefix('=').and_then(|name| before.iter().find(|(c, _)| c == name)) {
                 *value = of.clone();
             }
         }
@@ -322,15 +216,8 @@ fn shift(value: &Cell, by: Option<&Cell>, n: i64) -> Cell {
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
-        .collect::<Option<_>>()?;
-    digits
-        .len()
-        .is_multiple_of(2)
-        .then(|| digits.chunks(2).map(|p| p[0] * 16 + p[1]).collect())
+    let digits: Vec<u8> = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+    digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(|p| p[0] * 16 + p[1]).collect())
 }
 
 /// UTC ms of `2026-11-02T07:50:00Z` or `2026-11-02T07:50:00.250Z`.
@@ -338,19 +225,11 @@ pub fn time_ms(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let numbers = |s: &str, by: char, widths: [usize; 3]| -> Option<[i64; 3]> {
         let parts: Vec<&str> = s.split(by).collect();
-        let fits = parts.len() == 3
-            && parts
-                .iter()
-                .zip(widths)
-                .all(|(p, w)| p.len() == w && p.chars().all(|c| c.is_ascii_digit()));
+        let fits = parts.len() == 3 && parts.iter().zip(widths).all(|(p, w)| p.len() == w && p.chars().all(|c| c.is_ascii_digit()));
         if !fits {
             return None;
         }
-        Some([
-            parts[0].parse().ok()?,
-            parts[1].parse().ok()?,
-            parts[2].parse().ok()?,
-        ])
+        Some([parts[0].parse().ok()?, parts[1].parse().ok()?, parts[2].parse().ok()?])
     };
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let [y, m, d] = numbers(date, '-', [4, 2, 2])?;

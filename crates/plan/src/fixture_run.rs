@@ -24,28 +24,16 @@ impl Report {
 pub fn play<R: Run>(fixture: &Fixture, run: &mut R) -> Result<Report, R::Error> {
     for step in &fixture.steps {
         match step {
-            Step::Push {
-                topic,
-                key,
-                payload,
-            } => run.push(topic, key.as_deref(), payload)?,
+            Step::Push { topic, key, payload } => run.push(topic, key.as_deref(), payload)?,
             Step::Advance { by_ms } => run.advance(*by_ms)?,
         }
     }
     let mut failures = Vec::new();
     for (topic, expect) in &fixture.expect {
         let rows = run.output(topic)?;
-        failures.extend(
-            compare(expect, &rows, fixture.tolerance)
-                .into_iter()
-                .map(|f| format!("{topic}: {f}")),
-        );
+        failures.extend(compare(expect, &rows, fixture.tolerance).into_iter().map(|f| format!("{topic}: {f}")));
     }
-    Ok(Report {
-        file: fixture.file.clone(),
-        about: fixture.about.clone(),
-        failures,
-    })
+    Ok(Report { file: fixture.file.clone(), about: fixture.about.clone(), failures })
 }
 
 /// What differs between expected and actual rows.
@@ -63,52 +51,24 @@ pub fn compare(expect: &Expect, rows: &[Row], tolerance: f64) -> Vec<String> {
                 failures.push(format!("row {} is missing: {}", i + 1, show(row, None)));
             }
             for (i, row) in rows.iter().enumerate().skip(expected.len()) {
-                failures.push(format!(
-                    "row {} was not expected: {}",
-                    i + 1,
-                    show(row, expected.first())
-                ));
+                failures.push(format!("row {} was not expected: {}", i + 1, show(row, expected.first())));
             }
         }
-        Expect::Some {
-            contains,
-            none,
-            count,
-        } => {
+        Expect::Some { contains, none, count } => {
             let mut from = 0;
             for (i, wanted) in contains.iter().enumerate() {
-                match rows[from..]
-                    .iter()
-                    .position(|r| differences(wanted, r, tolerance).is_empty())
-                {
+                match rows[from..].iter().position(|r| differences(wanted, r, tolerance).is_empty()) {
                     Some(n) => from += n + 1,
                     None => {
-                        let nearest = rows[from..]
-                            .iter()
-                            .map(|r| differences(wanted, r, tolerance))
-                            .min_by_key(Vec::len);
-                        let nearest = nearest.map_or_else(
-                            || "there are no more rows".to_string(),
-                            |d| format!("the nearest differs in {}", d.join(", ")),
-                        );
-                        failures.push(format!(
-                            "no row like {} (number {} of `contains`): {nearest}",
-                            show(wanted, None),
-                            i + 1
-                        ));
+                        let nearest = rows[from..].iter().map(|r| differences(wanted, r, tolerance)).min_by_key(Vec::len);
+                        let nearest = nearest.map_or_else(|| "there are no more rows".to_string(), |d| format!("the nearest differs in {}", d.join(", ")));
+                        failures.push(format!("no row like {} (number {} of `contains`): {nearest}", show(wanted, None), i + 1));
                     }
                 }
             }
             for unwanted in none {
-                for row in rows
-                    .iter()
-                    .filter(|r| differences(unwanted, r, tolerance).is_empty())
-                {
-                    failures.push(format!(
-                        "a row like {} came out: {}",
-                        show(unwanted, None),
-                        show(row, None)
-                    ));
+                for row in rows.iter().filter(|r| differences(unwanted, r, tolerance).is_empty()) {
+                    failures.push(format!("a row like {} came out: {}", show(unwanted, None), show(row, None)));
                 }
             }
             if let Some(n) = count.filter(|n| *n != rows.len()) {
@@ -140,11 +100,7 @@ fn same(wanted: &Cell, found: &Cell, tolerance: f64) -> bool {
     match (wanted, found) {
         (Cell::Int(a), Cell::Int(b)) => a == b,
         _ => match (number(wanted), number(found)) {
-            (Some(a), Some(b)) => {
-                (a.is_nan() && b.is_nan())
-                    || a == b
-                    || (a - b).abs() <= tolerance * a.abs().max(1.0)
-            }
+            (Some(a), Some(b)) => (a.is_nan() && b.is_nan()) || a == b || (a - b).abs() <= tolerance * a.abs().max(1.0),
             _ => wanted == found,
         },
     }
@@ -153,14 +109,7 @@ fn same(wanted: &Cell, found: &Cell, tolerance: f64) -> bool {
 /// A row for people; with `like`, only the columns that it names.
 fn show(row: &Row, like: Option<&Row>) -> String {
     let named = |c: &str| like.is_none_or(|l| l.iter().any(|(n, _)| n == c));
-    format!(
-        "{{ {} }}",
-        row.iter()
-            .filter(|(c, _)| named(c))
-            .map(|(c, v)| format!("{c}: {v}"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    )
+    format!("{{ {} }}", row.iter().filter(|(c, _)| named(c)).map(|(c, v)| format!("{c}: {v}")).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -174,12 +123,7 @@ mod tests {
     struct Copy(BTreeMap<String, Vec<Row>>, i64);
     impl Run for Copy {
         type Error = std::convert::Infallible;
-        fn push(
-            &mut self,
-            topic: &str,
-            _key: Option<&str>,
-            payload: &crate::fixture::Payload,
-        ) -> Result<(), Self::Error> {
+        fn push(&mut self, topic: &str, _key: Option<&str>, payload: &crate::fixture::Payload) -> Result<(), Self::Error> {
             if let (crate::fixture::Payload::Row(row), "a") = (payload, topic) {
                 self.0.entry("b".into()).or_default().push(row.clone());
             }
@@ -218,51 +162,25 @@ steps:
 
     #[test]
     fn rows_are_repeated_completed_and_compared_with_tolerance() {
-        assert_eq!(
-            report(
-                "[{ level: 0.1, id: a-1 }, { level: 0.2, sent_at: 2026-11-02T09:00:00.250Z }, { level: 0.3, x: 1.5 }]"
-            ),
-            Vec::<String>::new()
-        );
-        assert_eq!(
-            report("{ contains: [{ level: 0.2 }], none: [{ level: 0.4 }], count: 3 }"),
-            Vec::<String>::new()
-        );
+        assert_eq!(report("[{ level: 0.1, id: a-1 }, { level: 0.2, sent_at: 2026-11-02T09:00:00.250Z }, { level: 0.3, x: 1.5 }]"), Vec::<String>::new());
+        assert_eq!(report("{ contains: [{ level: 0.2 }], none: [{ level: 0.4 }], count: 3 }"), Vec::<String>::new());
     }
 
     #[test]
     fn differences_are_told_column_by_column() {
         assert_eq!(
             report("[{ level: 0.1 }, { level: 0.25, id: a-9 }]"),
-            [
-                "b: row 2: level is 0.2, 0.25 expected, id is \"a-2\", \"a-9\" expected",
-                "b: row 3 was not expected: { level: 0.30000000000000004 }"
-            ]
+            ["b: row 2: level is 0.2, 0.25 expected, id is \"a-2\", \"a-9\" expected", "b: row 3 was not expected: { level: 0.30000000000000004 }"]
         );
-        assert_eq!(
-            report("{ contains: [{ level: 0.3 }, { level: 0.1 }] }").len(),
-            1,
-            "order counts"
-        );
+        assert_eq!(report("{ contains: [{ level: 0.3 }, { level: 0.1 }] }").len(), 1, "order counts");
         assert_eq!(report("{ none: [{ id: a-2 }], count: 2 }").len(), 2);
-        assert_eq!(
-            report("[{ level: 0.1 }, { level: 0.2 }, { level: 0.3 }, { level: 0.4 }]"),
-            ["b: row 4 is missing: { level: 0.4 }"]
-        );
+        assert_eq!(report("[{ level: 0.1 }, { level: 0.2 }, { level: 0.3 }, { level: 0.4 }]"), ["b: row 4 is missing: { level: 0.4 }"]);
     }
 
     #[test]
     fn a_broken_fixture_says_where() {
-        let error = parse(
-            "f.yaml",
-            "about: x\nsteps:\n  - psuh: a\n    rows: []\nexpect: {}\n",
-        )
-        .unwrap_err()
-        .to_string();
-        assert!(
-            error.contains("f.yaml:3:5: unknown field `psuh` in a step"),
-            "{error}"
-        );
+        let error = parse("f.yaml", "about: x\nsteps:\n  - psuh: a\n    rows: []\nexpect: {}\n").unwrap_err().to_string();
+        assert!(error.contains("f.yaml:3:5: unknown field `psuh` in a step"), "{error}");
         assert!(error.contains("did you mean `push`?"), "{error}");
     }
 }

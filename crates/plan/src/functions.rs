@@ -5,9 +5,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{Result, TableReference, plan_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner};
-use datafusion_expr::{
-    AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF,
-};
+use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -50,11 +48,7 @@ impl Functions {
             Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
             Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
         ];
-        Functions {
-            by_name,
-            planners,
-            options: ConfigOptions::default(),
-        }
+        Functions { by_name, planners, options: ConfigOptions::default() }
     }
 
     /// What is this name?
@@ -63,17 +57,7 @@ impl Functions {
             Some(f) if f.signature().volatility == Volatility::Immutable => Known::Immutable,
             Some(_) => Known::Unstable,
             // Words of SQL that are functions without parentheses.
-            None if matches!(
-                name,
-                "current_timestamp"
-                    | "current_time"
-                    | "current_date"
-                    | "localtime"
-                    | "localtimestamp"
-                    | "rand"
-                    | "newid"
-            ) =>
-            {
+            None if matches!(name, "current_timestamp" | "current_time" | "current_date" | "localtime" | "localtimestamp" | "rand" | "newid") => {
                 Known::Unstable
             }
             None => Known::No,
@@ -118,11 +102,7 @@ impl ContextProvider for Functions {
     fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
         None
     }
-    fn create_cte_work_table(
-        &self,
-        _name: &str,
-        _schema: SchemaRef,
-    ) -> Result<Arc<dyn TableSource>> {
+    fn create_cte_work_table(&self, _name: &str, _schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
         plan_err!("an expression has no tables")
     }
     fn options(&self) -> &ConfigOptions {

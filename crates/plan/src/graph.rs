@@ -30,24 +30,14 @@ pub struct Graph {
 pub fn resolve(file: &File, problems: &mut Problems) -> Graph {
     let mut names: BTreeMap<String, Target> = BTreeMap::new();
     let mut places: BTreeMap<&str, u32> = BTreeMap::new();
-    let sources = file
-        .sources
-        .iter()
-        .enumerate()
-        .map(|(i, (n, _))| (n, Target::Source(i)));
-    let stages = file
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(i, s)| (&s.id, Target::Stage(i)));
+    let sources = file.sources.iter().enumerate().map(|(i, (n, _))| (n, Target::Source(i)));
+    let stages = file.stages.iter().enumerate().map(|(i, s)| (&s.id, Target::Stage(i)));
     for (name, target) in sources.chain(stages) {
         if let Some(line) = places.get(name.value.as_str()) {
             problems.hint(
                 name.at,
                 format!("the id `{}` is used twice", name.value),
-                format!(
-                    "the first one is in line {line}; state belongs to an id, so each is used once"
-                ),
+                format!("the first one is in line {line}; state belongs to an id, so each is used once"),
             );
         } else {
             places.insert(&name.value, name.at.line);
@@ -55,18 +45,9 @@ pub fn resolve(file: &File, problems: &mut Problems) -> Graph {
         }
     }
     let tables = file.tables.iter().map(|(n, _)| n.value.clone()).collect();
-    let mut graph = Graph {
-        reads: Vec::new(),
-        order: Vec::new(),
-        names,
-        tables,
-    };
+    let mut graph = Graph { reads: Vec::new(), order: Vec::new(), names, tables };
     for stage in &file.stages {
-        let targets = stage
-            .from
-            .iter()
-            .filter_map(|n| graph.target(n, problems))
-            .collect();
+        let targets = stage.from.iter().filter_map(|n| graph.target(n, problems)).collect();
         graph.reads.push(targets);
     }
     graph.sort(file, problems);
@@ -85,11 +66,7 @@ impl Graph {
                     format!("rows reach it with `join: {{ table: {}, … }}`", name.value),
                 );
             } else {
-                problems.push(
-                    name.at,
-                    format!("unknown stage or source `{}`", name.value),
-                    did_you_mean(&name.value, self.names.keys().map(String::as_str)),
-                );
+                problems.push(name.at, format!("unknown stage or source `{}`", name.value), did_you_mean(&name.value, self.names.keys().map(String::as_str)));
             }
         }
         found
@@ -100,27 +77,16 @@ impl Graph {
         let n = file.stages.len();
         let mut placed = vec![false; n];
         loop {
-            let ready = (0..n).find(|i| {
-                !placed[*i]
-                    && self.reads[*i].iter().all(|t| {
-                        matches!(t, Target::Source(_))
-                            || matches!(t, Target::Stage(s) if placed[*s])
-                    })
-            });
+            let ready =
+                (0..n).find(|i| !placed[*i] && self.reads[*i].iter().all(|t| matches!(t, Target::Source(_)) || matches!(t, Target::Stage(s) if placed[*s])));
             let Some(i) = ready else { break };
             placed[i] = true;
             self.order.push(i);
         }
         if let Some(start) = (0..n).find(|i| !placed[*i] && self.cycle(*i).is_some()) {
             let cycle = self.cycle(start).unwrap_or_default();
-            let words: Vec<&str> = cycle
-                .iter()
-                .map(|i| file.stages[*i].id.value.as_str())
-                .collect();
-            let at = file.stages[start]
-                .from
-                .first()
-                .map_or(file.stages[start].at, |f| f.at);
+            let words: Vec<&str> = cycle.iter().map(|i| file.stages[*i].id.value.as_str()).collect();
+            let at = file.stages[start].from.first().map_or(file.stages[start].at, |f| f.at);
             problems.hint(
                 at,
                 format!("stages in a circle: {}", words.join(" ← ")),

@@ -7,9 +7,7 @@ use crate::file::Sql;
 use crate::functions::{Functions, Known, instead_of};
 use crate::yaml::Pos;
 use arrow::datatypes::Schema;
-use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArguments, Ident, Spanned, VisitMut, VisitorMut,
-};
+use datafusion_sql::sqlparser::ast::{Expr, FunctionArguments, Ident, Spanned, VisitMut, VisitorMut};
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token};
@@ -35,40 +33,24 @@ pub fn parse(sql: &Sql, columns: &Schema, problems: &mut Problems) -> Option<Exp
     if columns.index_of(text).is_ok() {
         return Some(Expr::Identifier(Ident::with_quote('"', text)));
     }
-    let parsed = Parser::new(&GenericDialect {})
-        .with_recursion_limit(64)
-        .try_with_sql(&sql.text)
-        .and_then(|mut p| {
-            let expr = p.parse_expr()?;
-            let next = p.next_token();
-            if next.token == Token::EOF {
-                Ok(expr)
-            } else {
-                p.expected("the end of the expression", next)
-            }
-        });
+    let parsed = Parser::new(&GenericDialect {}).with_recursion_limit(64).try_with_sql(&sql.text).and_then(|mut p| {
+        let expr = p.parse_expr()?;
+        let next = p.next_token();
+        if next.token == Token::EOF { Ok(expr) } else { p.expected("the end of the expression", next) }
+    });
     match parsed {
         Ok(expr) => Some(expr),
         Err(error) => {
             let message = error.to_string();
-            let message = message
-                .strip_prefix("sql parser error: ")
-                .unwrap_or(&message)
-                .replace("found: EOF", "found: its end");
+            let message = message.strip_prefix("sql parser error: ").unwrap_or(&message).replace("found: EOF", "found: its end");
             let (message, location) = split_location(&message);
             let at = place(sql, location, problems);
-            let hint = if message.contains("its end")
-                && (text.contains('(') && text.matches('(').count() > text.matches(')').count())
-            {
+            let hint = if message.contains("its end") && (text.contains('(') && text.matches('(').count() > text.matches(')').count()) {
                 Some("a `)` is missing; inside { } a comma ends the field, so put the expression in quotes".to_string())
             } else {
                 None
             };
-            problems.push(
-                at,
-                format!("`{}` is not an SQL expression: {message}", short(text)),
-                hint,
-            );
+            problems.push(at, format!("`{}` is not an SQL expression: {message}", short(text)), hint);
             None
         }
     }
@@ -79,14 +61,8 @@ fn split_location(message: &str) -> (&str, Option<Location>) {
     let Some((text, location)) = message.rsplit_once(" at Line: ") else {
         return (message, None);
     };
-    let parsed = location
-        .split_once(", Column: ")
-        .and_then(|(line, column)| {
-            Some(Location {
-                line: line.trim().parse().ok()?,
-                column: column.trim().parse().ok()?,
-            })
-        });
+    let parsed =
+        location.split_once(", Column: ").and_then(|(line, column)| Some(Location { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? }));
     (text, parsed)
 }
 
@@ -95,60 +71,27 @@ pub fn place(sql: &Sql, location: Option<Location>, problems: &Problems) -> Pos 
     let Some(l) = location.filter(|l| l.line > 0) else {
         return sql.at;
     };
-    let (line, column) = (
-        u32::try_from(l.line).unwrap_or(1),
-        u32::try_from(l.column).unwrap_or(1),
-    );
+    let (line, column) = (u32::try_from(l.line).unwrap_or(1), u32::try_from(l.column).unwrap_or(1));
     if line > 1 {
         // Only block scalars (`|`) keep their line ends; they start at their first line's text.
-        return Pos {
-            line: sql.at.line + line - 1,
-            column: sql.at.column + column - 1,
-        };
+        return Pos { line: sql.at.line + line - 1, column: sql.at.column + column - 1 };
     }
     let text = problems.line(sql.at.line).unwrap_or_default();
-    let quoted = matches!(
-        text.chars().nth((sql.at.column.max(1) - 1) as usize),
-        Some('"' | '\'')
-    );
-    let at = Pos {
-        line: sql.at.line,
-        column: sql.at.column + column - 1 + u32::from(quoted),
-    };
+    let quoted = matches!(text.chars().nth((sql.at.column.max(1) - 1) as usize), Some('"' | '\''));
+    let at = Pos { line: sql.at.line, column: sql.at.column + column - 1 + u32::from(quoted) };
     // A folded scalar is one line here and several in the file.
-    if at.column as usize <= text.chars().count() {
-        at
-    } else {
-        sql.at
-    }
+    if at.column as usize <= text.chars().count() { at } else { sql.at }
 }
 
 fn short(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() > 60 {
-        format!("{}…", line.chars().take(60).collect::<String>())
-    } else {
-        line
-    }
+    if line.chars().count() > 60 { format!("{}…", line.chars().take(60).collect::<String>()) } else { line }
 }
 
 /// Checks a tree against the columns in scope and puts aliases in place (`event_time`). True when it may be planned.
-pub fn check(
-    tree: &mut Expr,
-    sql: &Sql,
-    columns: &Schema,
-    place: Place,
-    functions: &Functions,
-    problems: &mut Problems,
-) -> bool {
+pub fn check(tree: &mut Expr, sql: &Sql, columns: &Schema, place: Place, functions: &Functions, problems: &mut Problems) -> bool {
     let before = problems.count();
-    let mut visitor = Check {
-        sql,
-        columns,
-        at: place,
-        functions,
-        problems,
-    };
+    let mut visitor = Check { sql, columns, at: place, functions, problems };
     let _ = VisitMut::visit(tree, &mut visitor);
     problems.count() == before
 }
@@ -185,43 +128,20 @@ impl Check<'_> {
             } else {
                 Some("after a window these exist: the group columns, `window_start`, and the aggregates; in since-windows also `row_time`, `last_time`, `is_late`".to_string())
             };
-            self.note(
-                ident.span.start,
-                format!("`{}` is not a column here", ident.value),
-                hint,
-            );
+            self.note(ident.span.start, format!("`{}` is not a column here", ident.value), hint);
             return;
         }
-        let names: Vec<&str> = self
-            .columns
-            .fields()
-            .iter()
-            .map(|f| f.name().as_str())
-            .filter(|n| !n.starts_with("__"))
-            .collect();
+        let names: Vec<&str> = self.columns.fields().iter().map(|f| f.name().as_str()).filter(|n| !n.starts_with("__")).collect();
         let whole = self.sql.text.trim() == ident.value
-            && self.problems.line(self.sql.at.line).is_some_and(|l| {
-                l.contains(&format!("'{}'", ident.value))
-                    || l.contains(&format!("\"{}\"", ident.value))
-            });
+            && self.problems.line(self.sql.at.line).is_some_and(|l| l.contains(&format!("'{}'", ident.value)) || l.contains(&format!("\"{}\"", ident.value)));
         let hint = if whole {
-            Some(format!(
-                "if a text is meant: \"'{}'\" (YAML's quotes around SQL's)",
-                ident.value
-            ))
+            Some(format!("if a text is meant: \"'{}'\" (YAML's quotes around SQL's)", ident.value))
         } else if ident.quote_style == Some('"') {
-            Some(format!(
-                "texts have single quotes in SQL: '{}'",
-                ident.value
-            ))
+            Some(format!("texts have single quotes in SQL: '{}'", ident.value))
         } else {
             did_you_mean(&ident.value, names)
         };
-        self.note(
-            ident.span.start,
-            format!("unknown column `{}`", ident.value),
-            hint,
-        );
+        self.note(ident.span.start, format!("unknown column `{}`", ident.value), hint);
     }
 }
 
@@ -233,37 +153,23 @@ impl VisitorMut for Check<'_> {
         match expr {
             Expr::Identifier(ident) => self.column(ident),
             Expr::CompoundIdentifier(parts) => {
-                let name = parts
-                    .iter()
-                    .map(|p| p.value.as_str())
-                    .collect::<Vec<_>>()
-                    .join(".");
+                let name = parts.iter().map(|p| p.value.as_str()).collect::<Vec<_>>().join(".");
                 let last = parts.last().map(|p| p.value.clone()).unwrap_or_default();
                 self.note(
                     start,
                     format!("`{name}`: columns have no prefix here"),
-                    Some(format!(
-                        "write `{last}`; a join gives its columns their names with `take`"
-                    )),
+                    Some(format!("write `{last}`; a join gives its columns their names with `take`")),
                 );
             }
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
-                self.note(
-                    start,
-                    "a subquery in an expression".into(),
-                    Some("bring the columns in with a `join` stage".into()),
-                );
+                self.note(start, "a subquery in an expression".into(), Some("bring the columns in with a `join` stage".into()));
                 return ControlFlow::Break(());
             }
             Expr::Function(f) => {
                 let name = f.name.to_string().to_lowercase();
                 let at = f.name.span().start;
                 if f.over.is_some() {
-                    self.note(
-                        at,
-                        format!("`{name}(…) OVER` in an expression"),
-                        Some("windows are stages: `group_by:` with `window:`".into()),
-                    );
+                    self.note(at, format!("`{name}(…) OVER` in an expression"), Some("windows are stages: `group_by:` with `window:`".into()));
                 } else if aggregates::function(&name).is_some() {
                     let hint = if self.at == Place::Rows {
                         "aggregates stand in the `select` of a stage with `group_by:` and `window:`"
@@ -272,46 +178,23 @@ impl VisitorMut for Check<'_> {
                     };
                     self.note(
                         at,
-                        format!(
-                            "aggregate `{name}` {}",
-                            if self.at == Place::Rows {
-                                "outside of a window"
-                            } else {
-                                "inside an aggregate"
-                            }
-                        ),
+                        format!("aggregate `{name}` {}", if self.at == Place::Rows { "outside of a window" } else { "inside an aggregate" }),
                         Some(hint.into()),
                     );
                 } else {
                     match self.functions.lookup(&name) {
                         Known::Immutable => {}
-                        Known::Unstable => self.note(
-                            at,
-                            format!("`{name}` gives another result when the log is replayed"),
-                            Some(instead_of(&name, self.at == Place::Since)),
-                        ),
-                        Known::No if matches!(f.args, FunctionArguments::None) => {
-                            self.note(at, format!("unknown column `{name}`"), None)
+                        Known::Unstable => {
+                            self.note(at, format!("`{name}` gives another result when the log is replayed"), Some(instead_of(&name, self.at == Place::Since)))
                         }
+                        Known::No if matches!(f.args, FunctionArguments::None) => self.note(at, format!("unknown column `{name}`"), None),
                         Known::No => {
                             let known: Vec<&str> = self
                                 .functions
                                 .names()
-                                .chain(
-                                    if self.at == Place::Rows {
-                                        [].as_slice()
-                                    } else {
-                                        aggregates::NAMES.as_slice()
-                                    }
-                                    .iter()
-                                    .copied(),
-                                )
+                                .chain(if self.at == Place::Rows { [].as_slice() } else { aggregates::NAMES.as_slice() }.iter().copied())
                                 .collect();
-                            self.note(
-                                at,
-                                format!("unknown function `{name}`"),
-                                did_you_mean(&name, known),
-                            );
+                            self.note(at, format!("unknown function `{name}`"), did_you_mean(&name, known));
                         }
                     }
                 }

@@ -32,11 +32,7 @@ pub struct Plan {
 }
 
 /// Reads and checks a topology file.
-pub fn load_file(
-    path: &Path,
-    contracts: &dyn Contracts,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Plan, PlanErrors> {
+pub fn load_file(path: &Path, contracts: &dyn Contracts, env: &dyn Fn(&str) -> Option<String>) -> Result<Plan, PlanErrors> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => load(&name, &text, contracts, env),
@@ -49,33 +45,18 @@ pub fn load_file(
 }
 
 /// Checks the text of a topology. `name` stands for the file in messages; `env` answers `${NAME}`.
-pub fn load(
-    name: &str,
-    text: &str,
-    contracts: &dyn Contracts,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Plan, PlanErrors> {
+pub fn load(name: &str, text: &str, contracts: &dyn Contracts, env: &dyn Fn(&str) -> Option<String>) -> Result<Plan, PlanErrors> {
     let mut problems = Problems::new(name, text);
     let plan = checked(name, text, contracts, env, &mut problems);
     problems.into_result(plan)
 }
 
-fn checked(
-    name: &str,
-    text: &str,
-    contracts: &dyn Contracts,
-    env: &dyn Fn(&str) -> Option<String>,
-    problems: &mut Problems,
-) -> Option<Plan> {
+fn checked(name: &str, text: &str, contracts: &dyn Contracts, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) -> Option<Plan> {
     let root = yaml::parse(text, env, problems)?;
     let file = read::file(&root, problems)?;
     let graph = graph::resolve(&file, problems);
     let planner = Planner::new();
-    let mut check = Check {
-        contracts,
-        planner: &planner,
-        problems,
-    };
+    let mut check = Check { contracts, planner: &planner, problems };
     let all = check.pass(&file, &graph, None);
     if check.problems.count() > 0 {
         return None;
@@ -85,20 +66,9 @@ fn checked(
     if check.problems.count() > 0 {
         return None;
     }
-    let left_out = lean
-        .sinks
-        .iter()
-        .flatten()
-        .filter(|s| !s.left_out.is_empty())
-        .map(|s| (s.spec.topic.to_string(), s.left_out.clone()))
-        .collect();
+    let left_out = lean.sinks.iter().flatten().filter(|s| !s.left_out.is_empty()).map(|s| (s.spec.topic.to_string(), s.left_out.clone())).collect();
     let topology = lean.assemble(&file, &graph)?;
-    Some(Plan {
-        topology,
-        file: name.to_string(),
-        source: text.to_string(),
-        left_out,
-    })
+    Some(Plan { topology, file: name.to_string(), source: text.to_string(), left_out })
 }
 
 /// Columns that are used: per source and per table.
@@ -117,24 +87,9 @@ struct Pass {
 
 impl Check<'_> {
     fn pass(&mut self, file: &File, graph: &Graph, used: Option<&Used>) -> Pass {
-        let inputs: Vec<_> = file
-            .sources
-            .iter()
-            .enumerate()
-            .map(|(i, (id, s))| self.source(id, s, used.map(|u| &u.sources[i])))
-            .collect();
-        let tables: Vec<_> = file
-            .tables
-            .iter()
-            .enumerate()
-            .map(|(i, (id, t))| (id.clone(), self.table(id, t, used.map(|u| &u.tables[i]))))
-            .collect();
-        let mut pass = Pass {
-            inputs,
-            tables,
-            stages: file.stages.iter().map(|_| Made::broken()).collect(),
-            sinks: Vec::new(),
-        };
+        let inputs: Vec<_> = file.sources.iter().enumerate().map(|(i, (id, s))| self.source(id, s, used.map(|u| &u.sources[i]))).collect();
+        let tables: Vec<_> = file.tables.iter().enumerate().map(|(i, (id, t))| (id.clone(), self.table(id, t, used.map(|u| &u.tables[i])))).collect();
+        let mut pass = Pass { inputs, tables, stages: file.stages.iter().map(|_| Made::broken()).collect(), sinks: Vec::new() };
         for i in &graph.order {
             let stage = &file.stages[*i];
             let input = self.union(&stage.from, &graph.reads[*i], &pass);
@@ -142,22 +97,14 @@ impl Check<'_> {
             pass.stages[*i] = made;
         }
         for (topic, sink) in &file.sinks {
-            let targets: Vec<Target> = sink
-                .from
-                .iter()
-                .filter_map(|n| graph.target(n, self.problems))
-                .collect();
+            let targets: Vec<Target> = sink.from.iter().filter_map(|n| graph.target(n, self.problems)).collect();
             let rows = self.union(&sink.from, &targets, &pass);
             let from = targets.iter().map(|t| place(*t, graph)).collect();
             let made = self.sink(topic, sink, from, &rows);
             pass.sinks.push(made);
         }
         if file.sinks.is_empty() && self.problems.count() == 0 {
-            self.problems.hint(
-                file.name.at,
-                "a topology without sinks has no effect",
-                "sinks: { my.topic: { from: last_stage } }",
-            );
+            self.problems.hint(file.name.at, "a topology without sinks has no effect", "sinks: { my.topic: { from: last_stage } }");
         }
         pass
     }
@@ -165,9 +112,7 @@ impl Check<'_> {
     /// The rows of several stages as one: columns must agree.
     fn union(&mut self, names: &[At<String>], targets: &[Target], pass: &Pass) -> Rows {
         let behind = |t: &Target| match t {
-            Target::Source(i) => pass.inputs[*i]
-                .as_ref()
-                .map_or_else(Rows::unknown, |(_, rows)| rows.clone()),
+            Target::Source(i) => pass.inputs[*i].as_ref().map_or_else(Rows::unknown, |(_, rows)| rows.clone()),
             Target::Stage(i) => pass.stages[*i].rows.clone(),
         };
         let Some(first) = targets.first() else {
@@ -183,38 +128,21 @@ impl Check<'_> {
                 rows.sound = false;
                 continue;
             }
-            let shape = |r: &Rows| {
-                batch::user_fields(&r.schema)
-                    .iter()
-                    .map(|f| (f.name().clone(), f.data_type().clone()))
-                    .collect::<Vec<_>>()
-            };
+            let shape = |r: &Rows| batch::user_fields(&r.schema).iter().map(|f| (f.name().clone(), f.data_type().clone())).collect::<Vec<_>>();
             let (a, b) = (shape(&rows), shape(&other));
             if a != b {
                 let only = |x: &[(String, _)], y: &[(String, _)]| {
-                    x.iter()
-                        .filter(|c| !y.contains(c))
-                        .map(|(n, t)| format!("{n} ({})", type_word(t)))
-                        .collect::<Vec<_>>()
+                    x.iter().filter(|c| !y.contains(c)).map(|(n, t)| format!("{n} ({})", type_word(t))).collect::<Vec<_>>()
                 };
                 let (left, right) = (only(&a, &b), only(&b, &a));
                 let detail = if left.is_empty() && right.is_empty() {
                     "they come in another order".to_string()
                 } else {
-                    format!(
-                        "only in `{}`: [{}]; only in `{}`: [{}]",
-                        names[0].value,
-                        left.join(", "),
-                        name.value,
-                        right.join(", ")
-                    )
+                    format!("only in `{}`: [{}]; only in `{}`: [{}]", names[0].value, left.join(", "), name.value, right.join(", "))
                 };
                 self.problems.hint(
                     name.at,
-                    format!(
-                        "`{}` and `{}` have different columns",
-                        names[0].value, name.value
-                    ),
+                    format!("`{}` and `{}` have different columns", names[0].value, name.value),
                     format!("give both the same `select`; {detail}"),
                 );
                 rows.sound = false;
@@ -223,21 +151,14 @@ impl Check<'_> {
             if rows.key != other.key {
                 self.problems.hint(
                     name.at,
-                    format!(
-                        "`{}` and `{}` are spread over tasks by different keys",
-                        names[0].value, name.value
-                    ),
+                    format!("`{}` and `{}` are spread over tasks by different keys", names[0].value, name.value),
                     "streams can be put together when they are keyed alike",
                 );
             }
             let fields: Vec<Field> = batch::user_fields(&rows.schema)
                 .iter()
                 .zip(batch::user_fields(&other.schema))
-                .map(|(a, b)| {
-                    a.as_ref()
-                        .clone()
-                        .with_nullable(a.is_nullable() || b.is_nullable())
-                })
+                .map(|(a, b)| a.as_ref().clone().with_nullable(a.is_nullable() || b.is_nullable()))
                 .collect();
             rows.schema = batch::with_system(&Schema::new(fields));
         }
@@ -257,13 +178,8 @@ impl Pass {
     /// Follows the columns from the sinks back to the sources and tables.
     fn used(&self, file: &File, graph: &Graph) -> Used {
         let mut of_stage: Vec<BTreeSet<String>> = vec![BTreeSet::new(); file.stages.len()];
-        let mut used = Used {
-            sources: vec![BTreeSet::new(); file.sources.len()],
-            tables: vec![BTreeSet::new(); file.tables.len()],
-        };
-        let mut want = |target: &Target,
-                        columns: &BTreeSet<String>,
-                        of_stage: &mut Vec<BTreeSet<String>>| match target {
+        let mut used = Used { sources: vec![BTreeSet::new(); file.sources.len()], tables: vec![BTreeSet::new(); file.tables.len()] };
+        let mut want = |target: &Target, columns: &BTreeSet<String>, of_stage: &mut Vec<BTreeSet<String>>| match target {
             Target::Source(i) => used.sources[*i].extend(columns.iter().cloned()),
             Target::Stage(i) => of_stage[*i].extend(columns.iter().cloned()),
         };
@@ -295,16 +211,8 @@ impl Pass {
     }
 
     fn assemble(self, file: &File, graph: &Graph) -> Option<Topology> {
-        let inputs: Vec<InputSpec> = self
-            .inputs
-            .into_iter()
-            .map(|i| i.map(|(spec, _)| spec))
-            .collect::<Option<_>>()?;
-        let tables: Vec<TableSpec> = self
-            .tables
-            .into_iter()
-            .map(|(_, t)| t)
-            .collect::<Option<_>>()?;
+        let inputs: Vec<InputSpec> = self.inputs.into_iter().map(|i| i.map(|(spec, _)| spec)).collect::<Option<_>>()?;
+        let tables: Vec<TableSpec> = self.tables.into_iter().map(|(_, t)| t).collect::<Option<_>>()?;
         let mut made: Vec<Option<Made>> = self.stages.into_iter().map(Some).collect();
         let mut stages = Vec::new();
         for i in &graph.order {
@@ -316,11 +224,7 @@ impl Pass {
                 schema: m.rows.schema,
             });
         }
-        let sinks = self
-            .sinks
-            .into_iter()
-            .map(|s| s.map(|s| s.spec))
-            .collect::<Option<Vec<_>>>()?;
+        let sinks = self.sinks.into_iter().map(|s| s.map(|s| s.spec)).collect::<Option<Vec<_>>>()?;
         let mut models: Vec<String> = Vec::new();
         for stage in &stages {
             if let ws_stream::spec::OpSpec::Infer(i) = &stage.op
@@ -334,15 +238,6 @@ impl Pass {
             None => Arc::from(format!("dlq.{}", file.name.value)),
         };
         let state_hash = state_hash::of(&inputs, &tables, &stages);
-        Some(Topology {
-            name: Arc::from(file.name.value.as_str()),
-            state_hash,
-            inputs,
-            tables,
-            stages,
-            sinks,
-            dead_letters,
-            models,
-        })
+        Some(Topology { name: Arc::from(file.name.value.as_str()), state_hash, inputs, tables, stages, sinks, dead_letters, models })
     }
 }

@@ -5,85 +5,30 @@ use crate::file::{DropRule, Item, Op, OtherwiseRule, Stage};
 use crate::read;
 use crate::yaml::{At, Fields, Node, Value};
 
-const STAGE_FIELDS: [&str; 14] = [
-    "id",
-    "from",
-    "where",
-    "otherwise",
-    "select",
-    "add",
-    "each",
-    "dedup",
-    "join",
-    "group_by",
-    "window",
-    "emit",
-    "changed",
-    "infer",
-];
+const STAGE_FIELDS: [&str; 14] =
+    ["id", "from", "where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer"];
 /// Fields that decide what a stage is, and the fields that may stand beside them.
-const KINDS: [(&str, &[&str]); 6] = [
-    ("each", &["select"]),
-    ("dedup", &[]),
-    ("join", &[]),
-    ("window", &["group_by", "emit", "select"]),
-    ("changed", &[]),
-    ("infer", &[]),
-];
+const KINDS: [(&str, &[&str]); 6] =
+    [("each", &["select"]), ("dedup", &[]), ("join", &[]), ("window", &["group_by", "emit", "select"]), ("changed", &[]), ("infer", &[])];
 
 /// Reads a stage; `None` when it has no id to speak of it.
 pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
     let fields = Fields::of(node, "a stage", &STAGE_FIELDS, problems)?;
-    let id = fields
-        .need("id", "sane", problems)
-        .and_then(|n| read::text(n, "id", problems));
-    let from = fields
-        .need("from", "readings", problems)
-        .map(|n| read::names(n, "from", problems))
-        .unwrap_or_default();
+    let id = fields.need("id", "sane", problems).and_then(|n| read::text(n, "id", problems));
+    let from = fields.need("from", "readings", problems).map(|n| read::names(n, "from", problems)).unwrap_or_default();
     if let Some(id) = &id {
-        let fine = !id.value.is_empty()
-            && id.value.len() <= 60
-            && id
-                .value
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let fine = !id.value.is_empty() && id.value.len() <= 60 && id.value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !fine {
-            problems.hint(
-                id.at,
-                format!("`{}` cannot be a stage id", id.value),
-                "small letters, digits and `_`, at most 60: state is stored under it",
-            );
+            problems.hint(id.at, format!("`{}` cannot be a stage id", id.value), "small letters, digits and `_`, at most 60: state is stored under it");
         }
     }
     let op = op(&fields, problems);
-    Some(Stage {
-        at: node.at,
-        id: id?,
-        from,
-        op,
-    })
+    Some(Stage { at: node.at, id: id?, from, op })
 }
 
 fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
-    let kinds: Vec<_> = KINDS
-        .iter()
-        .filter(|(k, _)| fields.get(k).is_some())
-        .collect();
-    let op_fields = [
-        "where",
-        "otherwise",
-        "select",
-        "add",
-        "each",
-        "dedup",
-        "join",
-        "group_by",
-        "window",
-        "emit",
-        "changed",
-        "infer",
-    ];
+    let kinds: Vec<_> = KINDS.iter().filter(|(k, _)| fields.get(k).is_some()).collect();
+    let op_fields = ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer"];
     let (kind, companions): (&str, &[&str]) = match kinds.as_slice() {
         [] => ("select", &["where", "otherwise", "select", "add"]),
         [(kind, companions)] => (*kind, *companions),
@@ -96,16 +41,9 @@ fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
             return Op::Broken;
         }
     };
-    for field in op_fields
-        .iter()
-        .filter(|f| **f != kind && !companions.contains(*f))
-    {
+    for field in op_fields.iter().filter(|f| **f != kind && !companions.contains(*f)) {
         if fields.get(field).is_some() {
-            let message = if kind == "select" {
-                format!("`{field}` needs a `window`")
-            } else {
-                format!("`{field}` does not go with `{kind}`")
-            };
+            let message = if kind == "select" { format!("`{field}` needs a `window`") } else { format!("`{field}` does not go with `{kind}`") };
             let hint = if kind == "select" {
                 "for example `window: { tumbling: 1m }`".to_string()
             } else {
@@ -127,68 +65,38 @@ fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
 }
 
 fn select(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
-    let filter = fields
-        .get("where")
-        .and_then(|n| read::sql(n, "where", problems));
+    let filter = fields.get("where").and_then(|n| read::sql(n, "where", problems));
     let otherwise = match fields.get("otherwise") {
         None => OtherwiseRule::Drop,
         Some(node) => {
             if fields.get("where").is_none() {
-                problems.hint(
-                    fields.key_at("otherwise"),
-                    "`otherwise` without `where`",
-                    "it says what happens to rows that `where` refuses",
-                );
+                problems.hint(fields.key_at("otherwise"), "`otherwise` without `where`", "it says what happens to rows that `where` refuses");
             }
             match &node.value {
                 Value::Text(word) if word == "drop" => OtherwiseRule::Drop,
                 Value::Map(_) => {
                     let f = Fields::of(node, "otherwise", &["dead_letter"], problems)?;
-                    let reason = f
-                        .need("dead_letter", "level_out_of_range", problems)
-                        .and_then(|n| read::text(n, "dead_letter", problems))?;
+                    let reason = f.need("dead_letter", "level_out_of_range", problems).and_then(|n| read::text(n, "dead_letter", problems))?;
                     reason_code(&reason, problems);
                     OtherwiseRule::DeadLetter(reason)
                 }
                 _ => {
-                    problems.hint(
-                        node.at,
-                        "`otherwise` is not understood",
-                        "`drop`, or `{ dead_letter: a_reason }`",
-                    );
+                    problems.hint(node.at, "`otherwise` is not understood", "`drop`, or `{ dead_letter: a_reason }`");
                     return None;
                 }
             }
         }
     };
     let selection = read::selection(fields, problems);
-    if !fields.unknown
-        && fields.get("where").is_none()
-        && fields.get("select").is_none()
-        && fields.get("add").is_none()
-    {
-        problems.hint(
-            fields.at,
-            "this stage does nothing",
-            "give it one of where, select, add, each, dedup, join, window, changed, infer",
-        );
+    if !fields.unknown && fields.get("where").is_none() && fields.get("select").is_none() && fields.get("add").is_none() {
+        problems.hint(fields.at, "this stage does nothing", "give it one of where, select, add, each, dedup, join, window, changed, infer");
     }
-    Some(Op::Select {
-        filter,
-        otherwise,
-        selection,
-    })
+    Some(Op::Select { filter, otherwise, selection })
 }
 
 /// Reasons are stable codes: they end up in metrics and dead letters.
 fn reason_code(reason: &At<String>, problems: &mut Problems) {
-    if reason.value.is_empty()
-        || reason.value.len() > 60
-        || !reason
-            .value
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-    {
+    if reason.value.is_empty() || reason.value.len() > 60 || !reason.value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
         problems.hint(
             reason.at,
             format!("`{}` cannot be a reason", reason.value),
@@ -201,101 +109,52 @@ fn each(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     let common = read::selection(fields, problems);
     let node = fields.get("each")?;
     let Value::List(list) = &node.value else {
-        problems.hint(
-            node.at,
-            format!("`each` must be a list, not {}", node.value.kind()),
-            "one item per output row, each with the same columns",
-        );
+        problems.hint(node.at, format!("`each` must be a list, not {}", node.value.kind()), "one item per output row, each with the same columns");
         return None;
     };
-    let alternatives: Vec<At<Vec<Item>>> = list
-        .iter()
-        .map(|n| At::new(read::items(n, problems), n.at))
-        .collect();
+    let alternatives: Vec<At<Vec<Item>>> = list.iter().map(|n| At::new(read::items(n, problems), n.at)).collect();
     if alternatives.is_empty() {
         problems.add(node.at, "`each` is empty");
         return None;
     }
-    Some(Op::Each {
-        common,
-        alternatives,
-    })
+    Some(Op::Each { common, alternatives })
 }
 
 fn dedup(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
-    let f = Fields::of(
-        fields.get("dedup")?,
-        "dedup",
-        &["key", "by", "keep"],
-        problems,
-    )?;
-    let key = f
-        .need("key", "device_id", problems)
-        .map(|n| read::names(n, "key", problems));
-    let id = f
-        .need("by", "event_id", problems)
-        .map(|n| read::names(n, "by", problems));
+    let f = Fields::of(fields.get("dedup")?, "dedup", &["key", "by", "keep"], problems)?;
+    let key = f.need("key", "device_id", problems).map(|n| read::names(n, "key", problems));
+    let id = f.need("by", "event_id", problems).map(|n| read::names(n, "by", problems));
     let keep_ms = f.get("keep").and_then(|n| read::positive(n, problems));
-    Some(Op::Dedup {
-        key: key?,
-        id: id?,
-        keep_ms,
-    })
+    Some(Op::Dedup { key: key?, id: id?, keep_ms })
 }
 
 fn join(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
-    let f = Fields::of(
-        fields.get("join")?,
-        "join",
-        &["table", "on", "take", "missing"],
-        problems,
-    )?;
-    let table = f
-        .need("table", "devices", problems)
-        .and_then(|n| read::text(n, "table", problems));
-    let on = f
-        .need("on", "device_id", problems)
-        .map(|n| read::names(n, "on", problems));
-    let take = f
-        .need("take", "[container_id]", problems)
-        .map(|n| take(n, problems));
+    let f = Fields::of(fields.get("join")?, "join", &["table", "on", "take", "missing"], problems)?;
+    let table = f.need("table", "devices", problems).and_then(|n| read::text(n, "table", problems));
+    let on = f.need("on", "device_id", problems).map(|n| read::names(n, "on", problems));
+    let take = f.need("take", "[container_id]", problems).map(|n| take(n, problems));
     let unmatched = match f.get("missing") {
         None => {
-            problems.hint(f.at, "join lacks `missing`", "`missing: nulls`, or `missing: { unmatched: a_reason }`: what happens to rows without a partner is a decision");
+            problems.hint(
+                f.at,
+                "join lacks `missing`",
+                "`missing: nulls`, or `missing: { unmatched: a_reason }`: what happens to rows without a partner is a decision",
+            );
             None
         }
-        Some(Node {
-            value: Value::Text(word),
-            ..
-        }) if word == "nulls" => None,
-        Some(
-            node @ Node {
-                value: Value::Map(_),
-                ..
-            },
-        ) => {
+        Some(Node { value: Value::Text(word), .. }) if word == "nulls" => None,
+        Some(node @ Node { value: Value::Map(_), .. }) => {
             let m = Fields::of(node, "missing", &["unmatched"], problems)?;
-            let reason = m
-                .need("unmatched", "unknown_device", problems)
-                .and_then(|n| read::text(n, "unmatched", problems))?;
+            let reason = m.need("unmatched", "unknown_device", problems).and_then(|n| read::text(n, "unmatched", problems))?;
             reason_code(&reason, problems);
             Some(reason)
         }
         Some(node) => {
-            problems.hint(
-                node.at,
-                "`missing` is not understood",
-                "`nulls`, or `{ unmatched: a_reason }`",
-            );
+            problems.hint(node.at, "`missing` is not understood", "`nulls`, or `{ unmatched: a_reason }`");
             None
         }
     };
-    Some(Op::Join {
-        table: table?,
-        on: on?,
-        take: take?,
-        unmatched,
-    })
+    Some(Op::Join { table: table?, on: on?, take: take?, unmatched })
 }
 
 /// `take: [a, b]` or `take: [a, { new_name: b }]` or `take: { new_name: b }`.
@@ -316,13 +175,7 @@ fn take(node: &Node, problems: &mut Problems) -> Vec<(At<String>, At<String>)> {
                     Value::Map(entries) => renamed(entries, problems),
                     _ => {
                         if let Some(column) = read::text(item, "take", problems) {
-                            renamed(
-                                &[(
-                                    column.clone(),
-                                    Node::new(Value::Text(column.value), column.at),
-                                )],
-                                problems,
-                            );
+                            renamed(&[(column.clone(), Node::new(Value::Text(column.value), column.at))], problems);
                         }
                     }
                 }
@@ -339,29 +192,13 @@ fn take(node: &Node, problems: &mut Problems) -> Vec<(At<String>, At<String>)> {
 
 fn window(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     let node = fields.get("window")?;
-    let f = Fields::of(
-        node,
-        "window",
-        &["tumbling", "hopping", "every", "since", "trailing", "at_most", "panes"],
-        problems,
-    )?;
+    let f = Fields::of(node, "window", &["tumbling", "hopping", "every", "since", "trailing", "at_most", "panes"], problems)?;
     let at = node.at;
-    let group_by = fields
-        .need("group_by", "device_id", problems)
-        .map(|n| read::names(n, "group_by", problems));
-    let select = fields
-        .need("select", "{ n: count() }", problems)
-        .map(|n| read::items(n, problems));
-    let shapes: Vec<&str> = ["tumbling", "hopping", "since", "trailing"]
-        .into_iter()
-        .filter(|k| f.get(k).is_some())
-        .collect();
+    let group_by = fields.need("group_by", "device_id", problems).map(|n| read::names(n, "group_by", problems));
+    let select = fields.need("select", "{ n: count() }", problems).map(|n| read::items(n, problems));
+    let shapes: Vec<&str> = ["tumbling", "hopping", "since", "trailing"].into_iter().filter(|k| f.get(k).is_some()).collect();
     let [shape] = shapes.as_slice() else {
-        problems.hint(
-            at,
-            "a window needs exactly one of `tumbling`, `hopping`, `since`, `trailing`",
-            "for example `window: { tumbling: 1m }`",
-        );
+        problems.hint(at, "a window needs exactly one of `tumbling`, `hopping`, `since`, `trailing`", "for example `window: { tumbling: 1m }`");
         return None;
     };
     let allowed: &[&str] = match *shape {
@@ -372,10 +209,7 @@ fn window(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     };
     for other in ["every", "at_most", "panes"] {
         if f.get(other).is_some() && !allowed.contains(&other) {
-            problems.add(
-                f.key_at(other),
-                format!("`{other}` does not go with `{shape}`"),
-            );
+            problems.add(f.key_at(other), format!("`{other}` does not go with `{shape}`"));
         }
     }
     if *shape == "since" || *shape == "trailing" {
@@ -386,46 +220,24 @@ fn window(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
         let reach = f.get("trailing").or_else(|| f.get("at_most"));
         let at_most_ms = reach.and_then(|n| read::positive(n, problems));
         let pane_ms = f.get("panes").and_then(|n| read::positive(n, problems));
-        let emit = fields
-            .get("emit")
-            .and_then(|n| Fields::of(n, "emit", &["or_every", "give_up"], problems));
-        let or_every_ms = emit
-            .as_ref()
-            .and_then(|e| e.get("or_every"))
-            .and_then(|n| read::positive(n, problems));
-        let give_up_ms = emit
-            .as_ref()
-            .and_then(|e| e.get("give_up"))
-            .and_then(|n| read::positive(n, problems));
-        return Some(Op::Since {
-            group_by: group_by?,
-            column,
-            drop,
-            at_most_ms,
-            pane_ms,
-            or_every_ms,
-            give_up_ms,
-            at,
-            select: select?,
-        });
+        let emit = fields.get("emit").and_then(|n| Fields::of(n, "emit", &["or_every", "give_up"], problems));
+        let or_every_ms = emit.as_ref().and_then(|e| e.get("or_every")).and_then(|n| read::positive(n, problems));
+        let give_up_ms = emit.as_ref().and_then(|e| e.get("give_up")).and_then(|n| read::positive(n, problems));
+        return Some(Op::Since { group_by: group_by?, column, drop, at_most_ms, pane_ms, or_every_ms, give_up_ms, at, select: select? });
     }
     if fields.get("emit").is_some() {
-        problems.hint(fields.key_at("emit"), format!("`emit` does not go with `{shape}`"), "tumbling and hopping windows give their final result when the watermark passes their end");
+        problems.hint(
+            fields.key_at("emit"),
+            format!("`emit` does not go with `{shape}`"),
+            "tumbling and hopping windows give their final result when the watermark passes their end",
+        );
     }
     let size_ms = f.get(shape).and_then(|n| read::positive(n, problems));
     let slide_ms = match *shape {
-        "hopping" => f
-            .need("every", "10m", problems)
-            .and_then(|n| read::positive(n, problems)),
+        "hopping" => f.need("every", "10m", problems).and_then(|n| read::positive(n, problems)),
         _ => size_ms,
     };
-    Some(Op::Window {
-        group_by: group_by?,
-        size_ms: size_ms?,
-        slide_ms: slide_ms?,
-        at,
-        select: select?,
-    })
+    Some(Op::Window { group_by: group_by?, size_ms: size_ms?, slide_ms: slide_ms?, at, select: select? })
 }
 
 type Since = (Option<At<String>>, Option<DropRule>);
@@ -435,107 +247,40 @@ fn since(node: &Node, problems: &mut Problems) -> Option<Since> {
         return Some((Some(At::new(column.clone(), node.at)), None));
     }
     let f = Fields::of(node, "since", &["column", "drop"], problems)?;
-    let column = f
-        .get("column")
-        .and_then(|n| read::text(n, "column", problems));
+    let column = f.get("column").and_then(|n| read::text(n, "column", problems));
     let drop = match f.get("drop") {
         None => None,
         Some(n) => {
             let d = Fields::of(n, "drop", &["of", "by", "to_at_most"], problems)?;
-            let of = d
-                .need("of", "filling_level", problems)
-                .and_then(|n| read::sql(n, "of", problems));
-            let by = d
-                .need("by", "0.25", problems)
-                .and_then(|n| read::number(n, "by", problems));
-            let to_at_most = d
-                .need("to_at_most", "0.35", problems)
-                .and_then(|n| read::number(n, "to_at_most", problems));
-            Some(DropRule {
-                of: of?,
-                by: by?,
-                to_at_most: to_at_most?,
-            })
+            let of = d.need("of", "filling_level", problems).and_then(|n| read::sql(n, "of", problems));
+            let by = d.need("by", "0.25", problems).and_then(|n| read::number(n, "by", problems));
+            let to_at_most = d.need("to_at_most", "0.35", problems).and_then(|n| read::number(n, "to_at_most", problems));
+            Some(DropRule { of: of?, by: by?, to_at_most: to_at_most? })
         }
     };
     if column.is_none() && drop.is_none() {
-        problems.hint(
-            node.at,
-            "`since` needs `column` or `drop`",
-            "`column: emptied_at` resets at the newest such time, `drop: {…}` when the values fall",
-        );
+        problems.hint(node.at, "`since` needs `column` or `drop`", "`column: emptied_at` resets at the newest such time, `drop: {…}` when the values fall");
         return None;
     }
     Some((column, drop))
 }
 
 fn changed(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
-    let f = Fields::of(
-        fields.get("changed")?,
-        "changed",
-        &["key", "of", "first"],
-        problems,
-    )?;
-    let key = f
-        .need("key", "device_id", problems)
-        .map(|n| read::names(n, "key", problems));
-    let of = f
-        .need("of", "active", problems)
-        .map(|n| read::names(n, "of", problems));
+    let f = Fields::of(fields.get("changed")?, "changed", &["key", "of", "first"], problems)?;
+    let key = f.need("key", "device_id", problems).map(|n| read::names(n, "key", problems));
+    let of = f.need("of", "active", problems).map(|n| read::names(n, "of", problems));
     let first = f.get("first").and_then(|n| read::sql(n, "first", problems));
-    Some(Op::Changed {
-        key: key?,
-        of: of?,
-        first,
-    })
+    Some(Op::Changed { key: key?, of: of?, first })
 }
 
 fn infer(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
-    let f = Fields::of(
-        fields.get("infer")?,
-        "infer",
-        &[
-            "model",
-            "key",
-            "budget",
-            "ladder",
-            "cache_age",
-            "batch",
-            "max_pending",
-        ],
-        problems,
-    )?;
-    let model = f
-        .need("model", "fill-forecast", problems)
-        .and_then(|n| read::text(n, "model", problems));
-    let key = f
-        .need("key", "device_id", problems)
-        .map(|n| read::names(n, "key", problems));
-    let ladder = f
-        .get("ladder")
-        .map(|n| {
-            if n.value == Value::List(Vec::new()) {
-                Vec::new()
-            } else {
-                read::names(n, "ladder", problems)
-            }
-        })
-        .unwrap_or_default();
+    let f = Fields::of(fields.get("infer")?, "infer", &["model", "key", "budget", "ladder", "cache_age", "batch", "max_pending"], problems)?;
+    let model = f.need("model", "fill-forecast", problems).and_then(|n| read::text(n, "model", problems));
+    let key = f.need("key", "device_id", problems).map(|n| read::names(n, "key", problems));
+    let ladder = f.get("ladder").map(|n| if n.value == Value::List(Vec::new()) { Vec::new() } else { read::names(n, "ladder", problems) }).unwrap_or_default();
     let budget_ms = f.get("budget").and_then(|n| read::positive(n, problems));
     let cache_age_ms = f.get("cache_age").and_then(|n| read::positive(n, problems));
-    let batch_rows = f
-        .get("batch")
-        .and_then(|n| read::whole(n, "batch", 1, 65_536, problems));
-    let max_pending_rows = f
-        .get("max_pending")
-        .and_then(|n| read::whole(n, "max_pending", 1, 10_000_000, problems));
-    Some(Op::Infer {
-        model: model?,
-        key: key?,
-        ladder,
-        budget_ms,
-        cache_age_ms,
-        batch_rows,
-        max_pending_rows,
-    })
+    let batch_rows = f.get("batch").and_then(|n| read::whole(n, "batch", 1, 65_536, problems));
+    let max_pending_rows = f.get("max_pending").and_then(|n| read::whole(n, "max_pending", 1, 10_000_000, problems));
+    Some(Op::Infer { model: model?, key: key?, ladder, budget_ms, cache_age_ms, batch_rows, max_pending_rows })
 }

@@ -15,16 +15,7 @@ use ws_stream::spec::{InferSpec, OpSpec, Rung};
 
 impl Check<'_> {
     pub(crate) fn infer(&mut self, input: &Rows, op: &Op) -> Option<Made> {
-        let Op::Infer {
-            model,
-            key,
-            ladder,
-            budget_ms,
-            cache_age_ms,
-            batch_rows,
-            max_pending_rows,
-        } = op
-        else {
+        let Op::Infer { model, key, ladder, budget_ms, cache_age_ms, batch_rows, max_pending_rows } = op else {
             return None;
         };
         let before = self.problems.count();
@@ -33,80 +24,43 @@ impl Check<'_> {
         self.same_task(input, &key, at, "the key");
         let mut rungs = Vec::new();
         for word in ladder {
-            match [Rung::Cached, Rung::Heuristic]
-                .into_iter()
-                .find(|r| r.name() == word.value)
-            {
-                Some(rung) if rungs.contains(&rung) => self
-                    .problems
-                    .add(word.at, format!("rung `{}` is written twice", word.value)),
+            match [Rung::Cached, Rung::Heuristic].into_iter().find(|r| r.name() == word.value) {
+                Some(rung) if rungs.contains(&rung) => self.problems.add(word.at, format!("rung `{}` is written twice", word.value)),
                 Some(rung) => rungs.push(rung),
-                None if word.value == "model" => self.problems.hint(
-                    word.at,
-                    "`model` is not part of the ladder",
-                    "the model is always asked first; the ladder is what comes below it",
-                ),
-                None if matches!(word.value.as_str(), "simplified" | "manual") => {
-                    self.problems.hint(
-                        word.at,
-                        format!("the rung `{}` is not available yet", word.value),
-                        "one of `cached`, `heuristic`",
-                    )
+                None if word.value == "model" => {
+                    self.problems.hint(word.at, "`model` is not part of the ladder", "the model is always asked first; the ladder is what comes below it")
                 }
-                None => self.problems.push(
-                    word.at,
-                    format!("unknown rung `{}`", word.value),
-                    did_you_mean(&word.value, ["cached", "heuristic"]),
-                ),
+                None if matches!(word.value.as_str(), "simplified" | "manual") => {
+                    self.problems.hint(word.at, format!("the rung `{}` is not available yet", word.value), "one of `cached`, `heuristic`")
+                }
+                None => self.problems.push(word.at, format!("unknown rung `{}`", word.value), did_you_mean(&word.value, ["cached", "heuristic"])),
             }
         }
         let Some(contract) = self.contracts.model(&model.value) else {
             let models = self.contracts.models();
-            self.problems.push(
-                model.at,
-                format!("unknown model `{}`", model.value),
-                did_you_mean(&model.value, models.iter().map(String::as_str)),
-            );
+            self.problems.push(model.at, format!("unknown model `{}`", model.value), did_you_mean(&model.value, models.iter().map(String::as_str)));
             return None;
         };
         for (name, wanted) in &contract.inputs {
             match input.schema.field_with_name(name) {
                 Err(_) => self.problems.hint(
                     model.at,
-                    format!(
-                        "model `{}` needs a column `{name}` ({})",
-                        model.value,
-                        type_word(wanted)
-                    ),
+                    format!("model `{}` needs a column `{name}` ({})", model.value, type_word(wanted)),
                     did_you_mean(name, input.names()).unwrap_or_default(),
                 ),
                 Ok(f) if f.data_type() != wanted => self.problems.hint(
                     model.at,
-                    format!(
-                        "model `{}` needs `{name}` as {}, it is {}",
-                        model.value,
-                        type_word(wanted),
-                        type_word(f.data_type())
-                    ),
+                    format!("model `{}` needs `{name}` as {}, it is {}", model.value, type_word(wanted), type_word(f.data_type())),
                     "CAST it in the stage before",
                 ),
                 Ok(_) => {}
             }
         }
-        let (batch_size, pending) = (
-            batch_rows
-                .as_ref()
-                .map_or(defaults::INFER_BATCH_ROWS, |b| b.value),
-            max_pending_rows
-                .as_ref()
-                .map_or(defaults::MAX_PENDING_ROWS, |p| p.value),
-        );
+        let (batch_size, pending) =
+            (batch_rows.as_ref().map_or(defaults::INFER_BATCH_ROWS, |b| b.value), max_pending_rows.as_ref().map_or(defaults::MAX_PENDING_ROWS, |p| p.value));
         if batch_size > pending {
             self.problems.hint(
-                max_pending_rows
-                    .as_ref()
-                    .or(batch_rows.as_ref())
-                    .map_or(at, |v| v.at),
+                max_pending_rows.as_ref().or(batch_rows.as_ref()).map_or(at, |v| v.at),
                 format!("max_pending {pending} is smaller than batch {batch_size}"),
                 "a batch must fit into what may be pending",
             );
@@ -119,25 +73,13 @@ impl Check<'_> {
             ("age_ms", DataType::Int64),
             ("prediction_id", DataType::Utf8),
         ];
-        let outputs: Vec<Field> = contract
-            .outputs
-            .fields()
-            .iter()
-            .filter_map(|f| engine_type(f.data_type()).map(|t| Field::new(f.name(), t, true)))
-            .collect();
-        let added: Vec<Field> = outputs
-            .iter()
-            .cloned()
-            .chain(own.map(|(n, t)| Field::new(n, t, false)))
-            .collect();
+        let outputs: Vec<Field> = contract.outputs.fields().iter().filter_map(|f| engine_type(f.data_type()).map(|t| Field::new(f.name(), t, true))).collect();
+        let added: Vec<Field> = outputs.iter().cloned().chain(own.map(|(n, t)| Field::new(n, t, false))).collect();
         for field in &added {
             if fields.iter().any(|f| f.name() == field.name()) {
                 self.problems.hint(
                     model.at,
-                    format!(
-                        "the rows already have a column `{}`, which this stage adds",
-                        field.name()
-                    ),
+                    format!("the rows already have a column `{}`, which this stage adds", field.name()),
                     "leave it out in the stage before",
                 );
             }
@@ -149,11 +91,7 @@ impl Check<'_> {
         let always = if contract.inputs.is_empty() {
             input.names().map(str::to_string).collect()
         } else {
-            contract
-                .inputs
-                .iter()
-                .map(|(n, _)| n.clone())
-                .collect::<BTreeSet<_>>()
+            contract.inputs.iter().map(|(n, _)| n.clone()).collect::<BTreeSet<_>>()
         };
         let uses = Uses {
             always: always.into_iter().chain(key.iter().cloned()).collect(),
@@ -171,14 +109,7 @@ impl Check<'_> {
             batch_rows: usize::try_from(batch_size).unwrap_or(1),
             max_pending_rows: usize::try_from(pending).unwrap_or(1),
         };
-        let rows = Rows {
-            schema: batch::with_system(&Schema::new(fields)),
-            ..input.clone()
-        };
-        Some(Made {
-            op: Some(OpSpec::Infer(spec)),
-            rows,
-            uses,
-        })
+        let rows = Rows { schema: batch::with_system(&Schema::new(fields)), ..input.clone() };
+        Some(Made { op: Some(OpSpec::Infer(spec)), rows, uses })
     }
 }

@@ -14,31 +14,20 @@ use ws_stream::batch;
 use ws_stream::spec::{Column, OpSpec, Otherwise};
 
 impl Check<'_> {
-    pub(crate) fn select(
-        &mut self,
-        input: &Rows,
-        filter: Option<&Sql>,
-        otherwise: &OtherwiseRule,
-        selection: &Selection,
-        at: Pos,
-    ) -> Option<Made> {
+    pub(crate) fn select(&mut self, input: &Rows, filter: Option<&Sql>, otherwise: &OtherwiseRule, selection: &Selection, at: Pos) -> Option<Made> {
         let before = self.problems.count();
         let mut uses = Uses::default();
         let mut sure = Vec::new();
         let mut condition = None;
         if let Some(sql) = filter
-            && let Some((planned, tree)) =
-                self.expression(sql, &input.schema, Place::Rows, Want::Boolean)
+            && let Some((planned, tree)) = self.expression(sql, &input.schema, Place::Rows, Want::Boolean)
         {
             uses.always.extend(planned.columns.iter().cloned());
             never_null(&tree, &mut sure);
             condition = Some(planned.expr);
         }
         // What passes the filter is known better than what went in.
-        let passed = Rows {
-            schema: non_null(&input.schema, &sure),
-            ..input.clone()
-        };
+        let passed = Rows { schema: non_null(&input.schema, &sure), ..input.clone() };
         let columns = self.selection(&passed, selection, &mut uses);
         if self.problems.count() > before {
             return None;
@@ -58,24 +47,11 @@ impl Check<'_> {
                 (Some(columns.into_iter().map(|(c, _)| c).collect()), rows)
             }
         };
-        Some(Made {
-            op: Some(OpSpec::Select {
-                filter: condition,
-                otherwise,
-                columns,
-            }),
-            rows,
-            uses,
-        })
+        Some(Made { op: Some(OpSpec::Select { filter: condition, otherwise, columns }), rows, uses })
     }
 
     /// The columns of a selection; `None`: everything passes as it is.
-    fn selection(
-        &mut self,
-        input: &Rows,
-        selection: &Selection,
-        uses: &mut Uses,
-    ) -> Option<Vec<(Column, Option<String>)>> {
+    fn selection(&mut self, input: &Rows, selection: &Selection, uses: &mut Uses) -> Option<Vec<(Column, Option<String>)>> {
         match selection {
             Selection::All => {
                 uses.passes = true;
@@ -84,12 +60,8 @@ impl Check<'_> {
             Selection::Only(items) => Some(self.items(input, items, uses)),
             Selection::Add(items) => {
                 uses.passes = true;
-                uses.makes
-                    .extend(items.iter().map(|i| i.name.value.clone()));
-                let mut columns = self.kept(
-                    input,
-                    &items.iter().map(|i| i.name.value.as_str()).collect(),
-                );
+                uses.makes.extend(items.iter().map(|i| i.name.value.clone()));
+                let mut columns = self.kept(input, &items.iter().map(|i| i.name.value.as_str()).collect());
                 columns.extend(self.items(input, items, uses));
                 Some(columns)
             }
@@ -98,64 +70,28 @@ impl Check<'_> {
 
     /// All columns of the input but those that are replaced.
     fn kept(&mut self, input: &Rows, replaced: &BTreeSet<&str>) -> Vec<(Column, Option<String>)> {
-        let names: Vec<String> = input
-            .names()
-            .filter(|n| !replaced.contains(n))
-            .map(str::to_string)
-            .collect();
+        let names: Vec<String> = input.names().filter(|n| !replaced.contains(n)).map(str::to_string).collect();
         names
             .into_iter()
             .filter_map(|name| {
-                let (planned, _) = self.expression(
-                    &Sql {
-                        text: name.clone(),
-                        at: Pos::NONE,
-                    },
-                    &input.schema,
-                    Place::Rows,
-                    Want::Any,
-                )?;
-                Some((
-                    Column {
-                        name,
-                        expr: planned.expr,
-                    },
-                    planned.bare,
-                ))
+                let (planned, _) = self.expression(&Sql { text: name.clone(), at: Pos::NONE }, &input.schema, Place::Rows, Want::Any)?;
+                Some((Column { name, expr: planned.expr }, planned.bare))
             })
             .collect()
     }
 
-    fn items(
-        &mut self,
-        input: &Rows,
-        items: &[Item],
-        uses: &mut Uses,
-    ) -> Vec<(Column, Option<String>)> {
+    fn items(&mut self, input: &Rows, items: &[Item], uses: &mut Uses) -> Vec<(Column, Option<String>)> {
         let mut out = Vec::with_capacity(items.len());
         for item in items {
-            if let Some((planned, _)) =
-                self.expression(&item.sql, &input.schema, Place::Rows, Want::Any)
-            {
+            if let Some((planned, _)) = self.expression(&item.sql, &input.schema, Place::Rows, Want::Any) {
                 uses.always.extend(planned.columns);
-                out.push((
-                    Column {
-                        name: item.name.value.clone(),
-                        expr: planned.expr,
-                    },
-                    planned.bare,
-                ));
+                out.push((Column { name: item.name.value.clone(), expr: planned.expr }, planned.bare));
             }
         }
         out
     }
 
-    pub(crate) fn each(
-        &mut self,
-        input: &Rows,
-        common: &Selection,
-        alternatives: &[At<Vec<Item>>],
-    ) -> Option<Made> {
+    pub(crate) fn each(&mut self, input: &Rows, common: &Selection, alternatives: &[At<Vec<Item>>]) -> Option<Made> {
         let before = self.problems.count();
         let mut uses = Uses::default();
         let first = alternatives.first()?;
@@ -167,41 +103,19 @@ impl Check<'_> {
                 self.kept(input, &names.iter().copied().collect())
             }
             Selection::Only(items) => {
-                for item in items
-                    .iter()
-                    .filter(|i| names.contains(&i.name.value.as_str()))
-                {
-                    self.problems.add(
-                        item.name.at,
-                        format!(
-                            "column `{}` is both in `select` and in `each`",
-                            item.name.value
-                        ),
-                    );
+                for item in items.iter().filter(|i| names.contains(&i.name.value.as_str())) {
+                    self.problems.add(item.name.at, format!("column `{}` is both in `select` and in `each`", item.name.value));
                 }
                 self.items(input, items, &mut uses)
             }
         };
         let mut all: Vec<Vec<(Column, Option<String>)>> = Vec::new();
         for alternative in alternatives {
-            let found: Vec<&str> = alternative
-                .value
-                .iter()
-                .map(|i| i.name.value.as_str())
-                .collect();
+            let found: Vec<&str> = alternative.value.iter().map(|i| i.name.value.as_str()).collect();
             if found != names {
-                let missing = names
-                    .iter()
-                    .filter(|n| !found.contains(n))
-                    .chain(found.iter().filter(|n| !names.contains(n)))
-                    .copied()
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                let detail = if missing.is_empty() {
-                    "in another order".to_string()
-                } else {
-                    format!("the difference: {missing}")
-                };
+                let missing =
+                    names.iter().filter(|n| !found.contains(n)).chain(found.iter().filter(|n| !names.contains(n))).copied().collect::<Vec<_>>().join(", ");
+                let detail = if missing.is_empty() { "in another order".to_string() } else { format!("the difference: {missing}") };
                 self.problems.hint(
                     alternative.at,
                     "the alternatives of `each` have different columns",
@@ -221,44 +135,21 @@ impl Check<'_> {
         for (columns, alternative) in all.iter().zip(alternatives).skip(1) {
             let other = behind(input, columns);
             let mut fields: Vec<Field> = Vec::new();
-            for (a, b) in batch::user_fields(&rows.schema)
-                .iter()
-                .zip(batch::user_fields(&other.schema))
-            {
+            for (a, b) in batch::user_fields(&rows.schema).iter().zip(batch::user_fields(&other.schema)) {
                 if a.data_type() != b.data_type() {
-                    let at = alternative
-                        .value
-                        .iter()
-                        .find(|i| i.name.value == *a.name())
-                        .map_or(alternative.at, |i| i.sql.at);
+                    let at = alternative.value.iter().find(|i| i.name.value == *a.name()).map_or(alternative.at, |i| i.sql.at);
                     self.problems.hint(
                         at,
-                        format!(
-                            "`{}` is {} here and {} in the first item",
-                            a.name(),
-                            type_word(b.data_type()),
-                            type_word(a.data_type())
-                        ),
+                        format!("`{}` is {} here and {} in the first item", a.name(), type_word(b.data_type()), type_word(a.data_type())),
                         "CAST one of them",
                     );
                 }
-                fields.push(
-                    a.as_ref()
-                        .clone()
-                        .with_nullable(a.is_nullable() || b.is_nullable()),
-                );
+                fields.push(a.as_ref().clone().with_nullable(a.is_nullable() || b.is_nullable()));
             }
             rows.schema = batch::with_system(&Schema::new(fields));
         }
-        let alternatives = all
-            .into_iter()
-            .map(|columns| columns.into_iter().map(|(c, _)| c).collect())
-            .collect();
-        (self.problems.count() == before).then_some(Made {
-            op: Some(OpSpec::Each { alternatives }),
-            rows,
-            uses,
-        })
+        let alternatives = all.into_iter().map(|columns| columns.into_iter().map(|(c, _)| c).collect()).collect();
+        (self.problems.count() == before).then_some(Made { op: Some(OpSpec::Each { alternatives }), rows, uses })
     }
 }
 
@@ -272,28 +163,14 @@ fn never_null(condition: &Expr, out: &mut Vec<String>) {
     match condition {
         Expr::Nested(e) => never_null(e, out),
         Expr::IsNotNull(e) => column(e),
-        Expr::Between {
-            expr,
-            negated: false,
-            ..
-        } => column(expr),
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::And,
-            right,
-        } => {
+        Expr::Between { expr, negated: false, .. } => column(expr),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
             never_null(left, out);
             never_null(right, out);
         }
         Expr::BinaryOp {
             left,
-            op:
-                BinaryOperator::Eq
-                | BinaryOperator::NotEq
-                | BinaryOperator::Lt
-                | BinaryOperator::LtEq
-                | BinaryOperator::Gt
-                | BinaryOperator::GtEq,
+            op: BinaryOperator::Eq | BinaryOperator::NotEq | BinaryOperator::Lt | BinaryOperator::LtEq | BinaryOperator::Gt | BinaryOperator::GtEq,
             right,
         } => {
             column(left);

@@ -39,40 +39,19 @@ pub struct Made {
 
 impl Made {
     pub(crate) fn broken() -> Self {
-        Made {
-            op: None,
-            rows: Rows::unknown(),
-            uses: Uses::default(),
-        }
+        Made { op: None, rows: Rows::unknown(), uses: Uses::default() }
     }
 }
 
 impl Check<'_> {
     /// Plans a stage over `input`. `tables`: those that could be resolved, in the order of the file.
-    pub fn stage(
-        &mut self,
-        stage: &Stage,
-        input: &Rows,
-        tables: &[(At<String>, Option<TableSpec>)],
-    ) -> Made {
+    pub fn stage(&mut self, stage: &Stage, input: &Rows, tables: &[(At<String>, Option<TableSpec>)]) -> Made {
         let made = match &stage.op {
             Op::Broken => None,
-            Op::Join {
-                table,
-                on,
-                take,
-                unmatched,
-            } => self.join(input, tables, table, on, take, unmatched.as_ref()),
+            Op::Join { table, on, take, unmatched } => self.join(input, tables, table, on, take, unmatched.as_ref()),
             _ if !input.sound => None,
-            Op::Select {
-                filter,
-                otherwise,
-                selection,
-            } => self.select(input, filter.as_ref(), otherwise, selection, stage.at),
-            Op::Each {
-                common,
-                alternatives,
-            } => self.each(input, common, alternatives),
+            Op::Select { filter, otherwise, selection } => self.select(input, filter.as_ref(), otherwise, selection, stage.at),
+            Op::Each { common, alternatives } => self.each(input, common, alternatives),
             Op::Dedup { key, id, keep_ms } => self.dedup(input, key, id, *keep_ms),
             Op::Window { .. } | Op::Since { .. } => self.window(stage, input),
             Op::Changed { key, of, first } => self.changed(input, key, of, first.as_ref()),
@@ -82,11 +61,7 @@ impl Check<'_> {
         if made.rows.schema.fields().len() > defaults::MAX_COLUMNS {
             self.problems.hint(
                 stage.at,
-                format!(
-                    "stage `{}` has more than {} columns",
-                    stage.id.value,
-                    defaults::MAX_COLUMNS
-                ),
+                format!("stage `{}` has more than {} columns", stage.id.value, defaults::MAX_COLUMNS),
                 "name those that are needed with `select`",
             );
         }
@@ -94,22 +69,9 @@ impl Check<'_> {
     }
 
     /// Plans an expression over rows.
-    pub fn expression(
-        &mut self,
-        sql: &Sql,
-        schema: &SchemaRef,
-        place: Place,
-        want: Want,
-    ) -> Option<(Planned, Expr)> {
+    pub fn expression(&mut self, sql: &Sql, schema: &SchemaRef, place: Place, want: Want) -> Option<(Planned, Expr)> {
         let mut tree = parse::parse(sql, schema, self.problems)?;
-        if !parse::check(
-            &mut tree,
-            sql,
-            schema,
-            place,
-            &self.planner.functions,
-            self.problems,
-        ) {
+        if !parse::check(&mut tree, sql, schema, place, &self.planner.functions, self.problems) {
             return None;
         }
         let planned = self.planner.plan(&tree, sql, schema, want, self.problems)?;
@@ -119,23 +81,13 @@ impl Check<'_> {
 
 /// The rows behind a projection. The key that spreads rows over tasks stays known under the name it is passed on.
 pub fn behind(input: &Rows, columns: &[(Column, Option<String>)]) -> Rows {
-    let fields: Vec<Field> = columns
-        .iter()
-        .map(|(c, _)| Field::new(&c.name, c.expr.data_type(), c.expr.nullable()))
-        .collect();
+    let fields: Vec<Field> = columns.iter().map(|(c, _)| Field::new(&c.name, c.expr.data_type(), c.expr.nullable())).collect();
     let renamed = |k: &String| match columns.iter().find(|(_, bare)| bare.as_ref() == Some(k)) {
         Some((c, _)) => c.name.clone(),
         // Lost: later stages that keep state by key will miss it, and say so.
         None if columns.iter().any(|(c, _)| c.name == *k) => format!("{k} (as it was before)"),
         None => k.clone(),
     };
-    let key = input
-        .key
-        .as_ref()
-        .map(|key| key.iter().map(renamed).collect());
-    Rows {
-        schema: batch::with_system(&Schema::new(fields)),
-        key,
-        sound: true,
-    }
+    let key = input.key.as_ref().map(|key| key.iter().map(renamed).collect());
+    Rows { schema: batch::with_system(&Schema::new(fields)), key, sound: true }
 }

@@ -21,35 +21,14 @@ fn describe(inputs: &[InputSpec], tables: &[TableSpec], stages: &[StageSpec]) ->
         let _ = writeln!(out, "input {} {} [{key}]", i.id, i.topic);
     }
     for t in tables {
-        let columns: Vec<String> = t
-            .schema
-            .fields()
-            .iter()
-            .map(|f| format!("{}:{}", f.name(), f.data_type()))
-            .collect();
-        let _ = writeln!(
-            out,
-            "table {} {} [{}] {} [{}]",
-            t.id,
-            t.topic,
-            t.key.join(","),
-            t.valid_from,
-            columns.join(",")
-        );
+        let columns: Vec<String> = t.schema.fields().iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect();
+        let _ = writeln!(out, "table {} {} [{}] {} [{}]", t.id, t.topic, t.key.join(","), t.valid_from, columns.join(","));
     }
     for stage in stages {
         let id = &stage.id;
         let calls = |calls: &[ws_stream::spec::AggCall]| -> String {
             let text = |c: &ws_stream::spec::AggCall| {
-                format!(
-                    "{}({};{})",
-                    aggregates::name(c.function),
-                    c.arg
-                        .as_ref()
-                        .map(|a| a.text().to_string())
-                        .unwrap_or_default(),
-                    c.horizon_ms.unwrap_or(0)
-                )
+                format!("{}({};{})", aggregates::name(c.function), c.arg.as_ref().map(|a| a.text().to_string()).unwrap_or_default(), c.horizon_ms.unwrap_or(0))
             };
             calls.iter().map(text).collect::<Vec<_>>().join(",")
         };
@@ -58,60 +37,21 @@ fn describe(inputs: &[InputSpec], tables: &[TableSpec], stages: &[StageSpec]) ->
             OpSpec::Dedup { key, id: by, .. } => {
                 writeln!(out, "dedup {id} [{}] [{}]", key.join(","), by.join(","))
             }
-            OpSpec::Window {
-                group_by,
-                window,
-                calls: c,
-                ..
-            } => writeln!(
-                out,
-                "window {id} [{}] {} {} {}",
-                group_by.join(","),
-                window.size_ms,
-                window.slide_ms,
-                calls(c)
-            ),
-            OpSpec::Since {
-                group_by,
-                window,
-                calls: c,
-                carry,
-                ..
-            } => {
+            OpSpec::Window { group_by, window, calls: c, .. } => {
+                writeln!(out, "window {id} [{}] {} {} {}", group_by.join(","), window.size_ms, window.slide_ms, calls(c))
+            }
+            OpSpec::Since { group_by, window, calls: c, carry, .. } => {
                 let field = |n: &String| n.clone();
-                writeln!(
-                    out,
-                    "since {id} [{}] {} {} [{}]",
-                    group_by.join(","),
-                    window.pane_ms,
-                    calls(c),
-                    carry.iter().map(field).collect::<Vec<_>>().join(",")
-                )
+                writeln!(out, "since {id} [{}] {} {} [{}]", group_by.join(","), window.pane_ms, calls(c), carry.iter().map(field).collect::<Vec<_>>().join(","))
             }
             OpSpec::Changed { key, of, .. } => {
                 writeln!(out, "changed {id} [{}] [{}]", key.join(","), of.join(","))
             }
             OpSpec::Infer(i) => {
-                let outputs: Vec<String> = i
-                    .outputs
-                    .fields()
-                    .iter()
-                    .map(|f| format!("{}:{}", f.name(), f.data_type()))
-                    .collect();
+                let outputs: Vec<String> = i.outputs.fields().iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect();
                 // Pending rows hold all columns of the input.
-                let columns: Vec<String> = stage
-                    .schema
-                    .fields()
-                    .iter()
-                    .map(|f| format!("{}:{}", f.name(), f.data_type()))
-                    .collect();
-                writeln!(
-                    out,
-                    "infer {id} [{}] [{}] [{}]",
-                    i.key.join(","),
-                    outputs.join(","),
-                    columns.join(",")
-                )
+                let columns: Vec<String> = stage.schema.fields().iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect();
+                writeln!(out, "infer {id} [{}] [{}] [{}]", i.key.join(","), outputs.join(","), columns.join(","))
             }
         };
     }
@@ -120,7 +60,5 @@ fn describe(inputs: &[InputSpec], tables: &[TableSpec], stages: &[StageSpec]) ->
 
 /// FNV-1a, 64 bits: small, stable for ever, and no defence against malice is needed here.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| {
-        (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -86,11 +86,7 @@ impl Value {
 }
 
 /// Parses `text` and fills in variables. Problems are noted; `None` when the text is not YAML at all.
-pub fn parse(
-    text: &str,
-    env: &dyn Fn(&str) -> Option<String>,
-    problems: &mut Problems,
-) -> Option<Node> {
+pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) -> Option<Node> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -102,12 +98,7 @@ pub fn parse(
         Err(error) => {
             let at = error.location().map_or(Pos::NONE, pos);
             let message = error.without_snippet().to_string();
-            let message = message
-                .split(" at line ")
-                .next()
-                .unwrap_or(&message)
-                .trim_end_matches([',', ':', ' '])
-                .to_string();
+            let message = message.split(" at line ").next().unwrap_or(&message).trim_end_matches([',', ':', ' ']).to_string();
             let line = problems.line(at.line).unwrap_or_default();
             let hint = if line.contains("${") && line.contains('{') && !line.contains("\"${") {
                 Some("inside { } a variable needs quotes: \"${NAME:-default}\"".to_string())
@@ -126,10 +117,7 @@ pub fn parse(
 
 fn pos(location: serde_saphyr::Location) -> Pos {
     let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-    Pos {
-        line: small(location.line()),
-        column: small(location.column()),
-    }
+    Pos { line: small(location.line()), column: small(location.column()) }
 }
 
 fn node(raw: Spanned<Raw>, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) -> Node {
@@ -140,19 +128,13 @@ fn node(raw: Spanned<Raw>, env: &dyn Fn(&str) -> Option<String>, problems: &mut 
         Raw::Int(i) => Value::Int(i),
         Raw::Float(x) => Value::Float(x),
         Raw::Text(t) => Value::Text(substitute(&t, at, env, problems)),
-        Raw::List(items) => {
-            Value::List(items.into_iter().map(|i| node(i, env, problems)).collect())
-        }
+        Raw::List(items) => Value::List(items.into_iter().map(|i| node(i, env, problems)).collect()),
         Raw::Map(entries) => {
             let mut out: Vec<(At<String>, Node)> = Vec::with_capacity(entries.len());
             for (key, value) in entries {
                 let key = At::new(key.value, pos(key.referenced));
                 if let Some((first, _)) = out.iter().find(|(k, _)| k.value == key.value) {
-                    problems.hint(
-                        key.at,
-                        format!("`{}` is written twice", key.value),
-                        format!("the first one is in line {}", first.at.line),
-                    );
+                    problems.hint(key.at, format!("`{}` is written twice", key.value), format!("the first one is in line {}", first.at.line));
                     continue;
                 }
                 // Sink topics are keys, so variables are filled in there too.
@@ -166,12 +148,7 @@ fn node(raw: Spanned<Raw>, env: &dyn Fn(&str) -> Option<String>, problems: &mut 
     At::new(value, at)
 }
 
-fn substitute(
-    text: &str,
-    at: Pos,
-    env: &dyn Fn(&str) -> Option<String>,
-    problems: &mut Problems,
-) -> String {
+fn substitute(text: &str, at: Pos, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(start) = rest.find("${") {
         if start > 0 && rest.as_bytes()[start - 1] == b'$' {
@@ -182,11 +159,7 @@ fn substitute(
         }
         out.push_str(&rest[..start]);
         let Some(length) = rest[start..].find('}') else {
-            problems.hint(
-                at,
-                "`${` without `}`",
-                "write ${NAME} or ${NAME:-default}, and $${ for a literal ${",
-            );
+            problems.hint(at, "`${` without `}`", "write ${NAME} or ${NAME:-default}, and $${ for a literal ${");
             return out;
         };
         let inside = &rest[start + 2..start + length];
@@ -196,21 +169,15 @@ fn substitute(
             None => (inside, None),
         };
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            problems.hint(
-                at,
-                format!("`{name}` is not the name of a variable"),
-                "write ${NAME} or ${NAME:-default}, and $${ for a literal ${",
-            );
+            problems.hint(at, format!("`{name}` is not the name of a variable"), "write ${NAME} or ${NAME:-default}, and $${ for a literal ${");
             continue;
         }
         match (env(name).filter(|v| !v.is_empty()), default) {
             (Some(value), _) => out.push_str(&value),
             (None, Some(default)) => out.push_str(default),
-            (None, None) => problems.hint(
-                at,
-                format!("the environment variable {name} is not set"),
-                format!("set it, or give a default: ${{{name}:-default}}"),
-            ),
+            (None, None) => {
+                problems.hint(at, format!("the environment variable {name} is not set"), format!("set it, or give a default: ${{{name}:-default}}"))
+            }
         }
     }
     out.push_str(rest);
@@ -232,11 +199,7 @@ impl<'a> Fields<'a> {
     /// The fields of `node`, of which only `known` are allowed; `None` (and a problem) if it is no mapping.
     pub fn of(node: &'a Node, what: &str, known: &[&str], problems: &mut Problems) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
-            problems.push(
-                node.at,
-                format!("{what} must be a mapping, not {}", node.value.kind()),
-                Some(format!("its fields: {}", known.join(", "))),
-            );
+            problems.push(node.at, format!("{what} must be a mapping, not {}", node.value.kind()), Some(format!("its fields: {}", known.join(", "))));
             return None;
         };
         let mut unknown = false;
@@ -248,46 +211,27 @@ impl<'a> Fields<'a> {
                 } else {
                     did_you_mean(&key.value, known.iter().copied())
                 };
-                problems.push(
-                    key.at,
-                    format!("unknown field `{}` in {what}", key.value),
-                    hint,
-                );
+                problems.push(key.at, format!("unknown field `{}` in {what}", key.value), hint);
             }
         }
-        Some(Fields {
-            entries,
-            at: node.at,
-            what: what.to_string(),
-            unknown,
-        })
+        Some(Fields { entries, at: node.at, what: what.to_string(), unknown })
     }
 
     /// A field, if it is there (an explicit null counts as absent).
     pub fn get(&self, name: &str) -> Option<&'a Node> {
-        self.entries
-            .iter()
-            .find(|(k, v)| k.value == name && v.value != Value::Null)
-            .map(|(_, v)| v)
+        self.entries.iter().find(|(k, v)| k.value == name && v.value != Value::Null).map(|(_, v)| v)
     }
 
     /// Where the field's name stands.
     pub fn key_at(&self, name: &str) -> Pos {
-        self.entries
-            .iter()
-            .find(|(k, _)| k.value == name)
-            .map_or(self.at, |(k, _)| k.at)
+        self.entries.iter().find(|(k, _)| k.value == name).map_or(self.at, |(k, _)| k.at)
     }
 
     /// A field that must be there.
     pub fn need(&self, name: &str, example: &str, problems: &mut Problems) -> Option<&'a Node> {
         let found = self.get(name);
         if found.is_none() {
-            problems.hint(
-                self.at,
-                format!("{} lacks `{name}`", self.what),
-                format!("for example `{name}: {example}`"),
-            );
+            problems.hint(self.at, format!("{} lacks `{name}`", self.what), format!("for example `{name}: {example}`"));
         }
         found
     }
@@ -362,18 +306,8 @@ mod tests {
 
     fn read(text: &str) -> (Option<Node>, Vec<String>) {
         let mut problems = Problems::new("t.yaml", text);
-        let node = parse(
-            text,
-            &|name| (name == "TOPIC").then(|| "a: b".to_string()),
-            &mut problems,
-        );
-        let found = problems
-            .into_result::<()>(None)
-            .unwrap_err()
-            .problems
-            .into_iter()
-            .map(|p| p.to_string())
-            .collect();
+        let node = parse(text, &|name| (name == "TOPIC").then(|| "a: b".to_string()), &mut problems);
+        let found = problems.into_result::<()>(None).unwrap_err().problems.into_iter().map(|p| p.to_string()).collect();
         (node, found)
     }
 
@@ -387,20 +321,10 @@ mod tests {
 
     #[test]
     fn places_and_kinds() {
-        let (tree, _) =
-            read("a: 5m\nb: { on: x, n: 1.0 }\nc:\n  - no\n  - true\n  - .nan\n  - '7'\n");
+        let (tree, _) = read("a: 5m\nb: { on: x, n: 1.0 }\nc:\n  - no\n  - true\n  - .nan\n  - '7'\n");
         let tree = tree.unwrap();
-        assert_eq!(
-            *at(&tree, &["a"]),
-            At::new(Value::Text("5m".into()), Pos { line: 1, column: 4 })
-        );
-        assert_eq!(
-            at(&tree, &["b", "on"]).at,
-            Pos {
-                line: 2,
-                column: 10
-            }
-        );
+        assert_eq!(*at(&tree, &["a"]), At::new(Value::Text("5m".into()), Pos { line: 1, column: 4 }));
+        assert_eq!(at(&tree, &["b", "on"]).at, Pos { line: 2, column: 10 });
         assert_eq!(at(&tree, &["b", "n"]).value.scalar_text().unwrap(), "1.0");
         assert_eq!(at(&tree, &["c", "0"]).value, Value::Text("no".into()));
         assert_eq!(at(&tree, &["c", "1"]).value, Value::Bool(true));
@@ -420,17 +344,7 @@ mod tests {
     #[test]
     fn an_unset_variable_and_a_double_key_are_problems() {
         let (_, found) = read("a: ${NOPE}\nb: 1\nb: 2\n");
-        assert!(
-            found
-                .iter()
-                .any(|f| f.contains("t.yaml:1:4: the environment variable NOPE is not set")),
-            "{found:?}"
-        );
-        assert!(
-            found
-                .iter()
-                .any(|f| f.contains("t.yaml:3:1: `b` is written twice")),
-            "{found:?}"
-        );
+        assert!(found.iter().any(|f| f.contains("t.yaml:1:4: the environment variable NOPE is not set")), "{found:?}");
+        assert!(found.iter().any(|f| f.contains("t.yaml:3:1: `b` is written twice")), "{found:?}");
     }
 }

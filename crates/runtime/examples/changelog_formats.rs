@@ -27,29 +27,11 @@ struct Load {
 
 const LOADS: &[Load] = &[
     // Per bin and minute, epochs of 1 s: count, sum and max in 8 bytes each. At 100,000 rows a second all groups change.
-    Load {
-        name: "W1: 10,000 groups, 1 s",
-        keys: 10_000,
-        touched: 10_000,
-        values: &[24],
-        pane_epochs: 60,
-    },
+    Load { name: "W1: 10,000 groups, 1 s", keys: 10_000, touched: 10_000, values: &[24], pane_epochs: 60 },
     // The demo: 2,000 bins at 300 times real time are 260 readings a second; one pane and one note about the key.
-    Load {
-        name: "city live: 26 of 2,000 bins, 100 ms",
-        keys: 2_000,
-        touched: 26,
-        values: &[152, 260],
-        pane_epochs: 600,
-    },
+    Load { name: "city live: 26 of 2,000 bins, 100 ms", keys: 2_000, touched: 26, values: &[152, 260], pane_epochs: 600 },
     // Catching up: every bin changes in every epoch.
-    Load {
-        name: "city catching up: 2,000 bins, 100 ms",
-        keys: 2_000,
-        touched: 2_000,
-        values: &[152, 260],
-        pane_epochs: 600,
-    },
+    Load { name: "city catching up: 2,000 bins, 100 ms", keys: 2_000, touched: 2_000, values: &[152, 260], pane_epochs: 600 },
 ];
 
 #[derive(Default)]
@@ -133,9 +115,7 @@ fn deltas(load: &Load) -> Result<Cost, StateError> {
     let start = Instant::now();
     let mut restored = Store::<Vec<u8>>::default();
     for (_, record) in &kept {
-        changelog::read(record, &mut |_, key, sub, value| {
-            restored.import(key, sub, value)
-        })?;
+        changelog::read(record, &mut |_, key, sub, value| restored.import(key, sub, value))?;
     }
     cost.restore_ns = start.elapsed().as_nanos();
     cost.restore_records = kept.len() as u64;
@@ -148,8 +128,7 @@ fn deltas(load: &Load) -> Result<Cost, StateError> {
 /// a compaction that left one record per live row.
 fn rows(load: &Load) -> Result<Cost, StateError> {
     let (mut store, mut cost) = (Store::<Vec<u8>>::default(), Cost::default());
-    let compacted_key =
-        |key: &[u8], sub: i64| [&0u16.to_be_bytes()[..], key, &sub.to_be_bytes()[..]].concat();
+    let compacted_key = |key: &[u8], sub: i64| [&0u16.to_be_bytes()[..], key, &sub.to_be_bytes()[..]].concat();
     for epoch in 1..=EPOCHS {
         touch(&mut store, load, epoch);
         let start = Instant::now();
@@ -166,24 +145,17 @@ fn rows(load: &Load) -> Result<Cost, StateError> {
         cost.bytes += bytes;
     }
     let mut live = Vec::new();
-    store.scan_committed(&mut |key, sub, value| {
-        live.push((compacted_key(key, sub), value.map(<[u8]>::to_vec)))
-    });
+    store.scan_committed(&mut |key, sub, value| live.push((compacted_key(key, sub), value.map(<[u8]>::to_vec))));
     let start = Instant::now();
     let mut restored = Store::<Vec<u8>>::default();
     for (key, value) in &live {
         let (key, sub) = key[2..].split_at(key.len() - 10);
-        let sub = sub
-            .try_into()
-            .map_err(|_| StateError("a key without sub-key".into()))?;
+        let sub = sub.try_into().map_err(|_| StateError("a key without sub-key".into()))?;
         restored.import(key, i64::from_be_bytes(sub), value.as_deref())?;
     }
     cost.restore_ns = start.elapsed().as_nanos();
     cost.restore_records = live.len() as u64;
-    cost.restore_bytes = live
-        .iter()
-        .map(|(k, v)| kafka_bytes(k.len(), v.as_ref().map_or(0, Vec::len)))
-        .sum();
+    cost.restore_bytes = live.iter().map(|(k, v)| kafka_bytes(k.len(), v.as_ref().map_or(0, Vec::len))).sum();
     assert_eq!(restored.len(), store.len(), "a restore gives the state");
     Ok(cost)
 }
@@ -202,17 +174,8 @@ fn print(name: &str, format: &str, c: &Cost) {
 }
 
 fn main() -> Result<(), StateError> {
-    println!(
-        "{EPOCHS} epochs each, one thread, build profile {}",
-        if cfg!(debug_assertions) {
-            "dev"
-        } else {
-            "release"
-        }
-    );
-    println!(
-        "| workload | format | records/epoch | kB/epoch | µs/epoch | records to restore | MB to restore | ms to restore |"
-    );
+    println!("{EPOCHS} epochs each, one thread, build profile {}", if cfg!(debug_assertions) { "dev" } else { "release" });
+    println!("| workload | format | records/epoch | kB/epoch | µs/epoch | records to restore | MB to restore | ms to restore |");
     println!("|---|---|---|---|---|---|---|---|");
     for load in LOADS {
         print(load.name, "delta + bases", &deltas(load)?);

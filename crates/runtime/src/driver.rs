@@ -108,8 +108,24 @@ pub fn run(options: DriverOptions, board: &Board, stop: &AtomicBool) -> Result<(
     let worker = Worker::new(o.topology.clone(), o.edge.clone(), o.prepared.surroundings.clone(), o.worker.clone())?;
     let reader = o.log.reader()?;
     Driver {
-        worker, reader, membership, inbox, commits, asks, chores, board,
-        reading: HashMap::new(), paused: HashMap::new(), commit_started: None, rungs: BTreeMap::new(), records: 0, finished: false, lag, backlog: VecDeque::new(), ready: VecDeque::new(), held: HashMap::new(),
+        worker,
+        reader,
+        membership,
+        inbox,
+        commits,
+        asks,
+        chores,
+        board,
+        reading: HashMap::new(),
+        paused: HashMap::new(),
+        commit_started: None,
+        rungs: BTreeMap::new(),
+        records: 0,
+        finished: false,
+        lag,
+        backlog: VecDeque::new(),
+        ready: VecDeque::new(),
+        held: HashMap::new(),
         options: o,
     }
     .run(stop)
@@ -178,7 +194,7 @@ impl Driver<'_> {
             }
             self.ask()?;
             if self.ready.is_empty() {
-                for (at, records) in self.reader.poll(IDLE_WAIT_MS)? {
+                for (at, records) in self.fetched()? {
                     if let Some((incarnation, _)) = self.reading.get(&at) {
                         self.ready.extend(pieces(records).map(|r| (at.clone(), *incarnation, r)));
                     }
@@ -218,6 +234,17 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Records that have come. A log that is away is waited for: what is in flight is resolved when it is back.
+    fn fetched(&mut self) -> Result<Vec<(TopicPartition, Records)>, LogError> {
+        match self.reader.poll(IDLE_WAIT_MS) {
+            Err(e @ LogError::Unavailable { .. }) => {
+                tracing::warn!(error = %e, "the log is away; waiting for it");
+                Ok(Vec::new())
+            }
+            other => other,
+        }
+    }
+
     fn start_globals(&mut self) -> Result<(), DriverError> {
         let mut admin = self.options.log.admin()?;
         let mut ends = Vec::new();
@@ -237,7 +264,11 @@ impl Driver<'_> {
         if let Input::Outcome { outcome, .. } = &input {
             let took = self.commit_started.take().map(|s| s.elapsed().as_secs_f64() * 1e3);
             self.board.update(self.options.slot, |s| {
-                s.commits[match outcome { Outcome::Committed => 0, Outcome::Aborted(_) => 1, Outcome::Unknown(_) => 2 }] += 1;
+                s.commits[match outcome {
+                    Outcome::Committed => 0,
+                    Outcome::Aborted(_) => 1,
+                    Outcome::Unknown(_) => 2,
+                }] += 1;
                 if s.commit_ms.len() >= COMMIT_TIMES {
                     s.commit_ms.remove(0);
                 }
@@ -312,7 +343,9 @@ impl Driver<'_> {
                 });
             }
             Effect::Rejected { at, rows, first } => {
-                tracing::warn!(%at, rows, first, "rows of a global table were not taken");
+                if !first.is_empty() {
+                    tracing::warn!(%at, rows, first, "rows of a global table were not taken");
+                }
                 metrics::table_rejected(&at.topic, rows);
             }
             Effect::Finished => self.finished = true,

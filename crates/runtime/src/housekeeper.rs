@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 use ws_stream::log::{Admin, End, Log, LogError, TaskId, TopicPartition};
 use ws_stream::records::{Records, RecordsBuilder};
-use ws_stream::task::{Snapshot, Surroundings, changelog_topic, hex};
+use ws_stream::task::{Snapshot, Surroundings, changelog_topic, hex, manifest_topic};
 use ws_stream::worker::Input;
 
 /// How long a restore may go without any progress before it is given up and tried again.
@@ -20,19 +20,38 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Work for the housekeeper.
 pub(crate) enum Chore {
-    Restore { task: TaskId, incarnation: u64, partitions: Vec<TopicPartition>, tables: Vec<TopicPartition> },
-    Mark { task: TaskId, incarnation: u64 },
-    Truncate { task: TaskId, before: i64 },
-    Snapshot { task: TaskId, from_offset: i64, positions: Vec<(TopicPartition, i64)>, snapshot: Snapshot },
+    Restore {
+        task: TaskId,
+        incarnation: u64,
+        partitions: Vec<TopicPartition>,
+        tables: Vec<TopicPartition>,
+    },
+    Mark {
+        task: TaskId,
+        incarnation: u64,
+    },
+    Truncate {
+        task: TaskId,
+        before: i64,
+    },
+    Snapshot {
+        task: TaskId,
+        from_offset: i64,
+        positions: Vec<(TopicPartition, i64)>,
+        snapshot: Snapshot,
+    },
     /// How far these positions are behind the ends.
     Lag(Vec<(TopicPartition, i64)>),
 }
+
+/// Asks the committer's thread for the newest committed epoch of a task.
+pub(crate) type AskProgress = Box<dyn Fn(&[TaskId]) -> Result<u64, LogError> + Send>;
 
 /// What the housekeeper needs.
 pub(crate) struct Housekeeper {
     pub log: Arc<dyn Log>,
     pub topology: Arc<str>,
-    pub group_progress: Box<dyn Fn(&[TaskId]) -> Result<u64, LogError> + Send>,
+    pub group_progress: AskProgress,
     pub surroundings: Surroundings,
     pub snapshots: Option<PathBuf>,
     pub out: SyncSender<Input>,
@@ -51,12 +70,18 @@ impl Housekeeper {
                 Chore::Lag(_) => (TaskId(0), 0),
             };
             let restore = matches!(chore, Chore::Restore { .. });
-            if let Err(e) = self.chore(&mut admin, chore) {
-                tracing::warn!(task = task.0, error = %e, "housekeeping failed");
-                if restore {
-                    let _ = self.out.send(Input::Failed { task, incarnation, error: format!("restore: {e}") });
-                }
+            let Err(e) = self.chore(&mut admin, chore) else { continue };
+            tracing::warn!(task = task.0, error = %e, "housekeeping failed");
+            if !restore {
+                continue;
             }
+            // Away for long, or cut by the task's owner before: neither is the task's fault. It begins again.
+            let _ = self.out.send(if matches!(e, LogError::Unavailable { .. } | LogError::OutOfRange { .. }) {
+                std::thread::sleep(RETRY);
+                Input::RestoreAgain { task, incarnation }
+            } else {
+                Input::Failed { task, incarnation, error: format!("restore: {e}") }
+            });
         }
     }
 
@@ -148,7 +173,7 @@ impl Housekeeper {
                     return Err(LogError::Unavailable {
                         what: format!("restore of task {} from {at}", task.0),
                         cause: format!("no progress at offset {position} of {end} for {} s", RESTORE_STALL.as_secs()),
-                        hint: "is a transaction of a dead process still open? it ends by its timeout; the restore is tried again at the next start".into(),
+                        hint: "is a transaction of a dead process still open? it ends by its timeout; the restore is tried again".into(),
                     });
                 }
             }
@@ -162,8 +187,36 @@ impl Housekeeper {
             table_ends.push((tp.clone(), retry(|| admin.end(tp, End::Stable))?));
         }
         let committed = retry(|| (self.group_progress)(&[task]))?;
+        if committed == 0 && records_read == 0 && skip_through == 0 && self.has_manifest(admin, task)? {
+            return Err(LogError::Fatal {
+                what: format!("starting task {} of {}", task.0, self.topology),
+                cause: format!("{} tells of committed epochs, but there is neither progress nor changelog", manifest_topic(&self.topology)),
+                hint: "topics of the engine were deleted: to begin anew on purpose, delete that topic too (outputs are then written again), or give the topology a new name".into(),
+            });
+        }
         tracing::info!(task = task.0, epoch = committed, records = records_read, ms = started.elapsed().as_millis() as u64, "task restored");
         self.send(Input::Restored { task, incarnation, committed, starts, table_ends })
+    }
+
+    /// Does the task's manifest hold a committed record? Only an aborted first epoch leaves some that do not count.
+    fn has_manifest(&self, admin: &mut dyn Admin, task: TaskId) -> Result<bool, LogError> {
+        let at = TopicPartition::new(manifest_topic(&self.topology), task.0);
+        let (mut position, end) = (retry(|| admin.start(&at))?, retry(|| admin.end(&at, End::Stable))?);
+        if position >= end {
+            return Ok(false);
+        }
+        let mut reader = self.log.reader()?;
+        reader.add(&at, position)?;
+        let started = Instant::now();
+        while position < end && started.elapsed() < RESTORE_STALL {
+            for (_, records) in reader.poll(100)? {
+                if !records.rows.is_empty() {
+                    return Ok(true);
+                }
+                position = records.next_offset;
+            }
+        }
+        Ok(false)
     }
 
     fn state(&self, task: TaskId, incarnation: u64, records: Records, skip_through: u64) -> Result<(), LogError> {

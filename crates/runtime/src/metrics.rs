@@ -24,7 +24,13 @@ pub const SECONDS_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0
 
 /// Every metric of the engine.
 pub const SPECIFICATION: &[Metric] = &[
-    ("ws_stage_rows_total", Kind::Counter, Unit::Count, &["topology", "stage", "result"], "Rows by stage and what became of them; result is input, folded, emitted, filtered, duplicate, unmatched, late, dead or made"),
+    (
+        "ws_stage_rows_total",
+        Kind::Counter,
+        Unit::Count,
+        &["topology", "stage", "result"],
+        "Rows by stage and what became of them; result is input, folded, emitted, filtered, duplicate, unmatched, late, dead or made",
+    ),
     ("ws_stage_pending_rows", Kind::Gauge, Unit::Count, &["topology", "stage"], "Rows waiting in an asynchronous stage"),
     ("ws_commit_seconds", Kind::Histogram, Unit::Seconds, &["outcome"], "Time of a transaction from begin to its end"),
     ("ws_commit_epochs_total", Kind::Counter, Unit::Count, &["outcome"], "Task epochs by how their transaction ended"),
@@ -75,8 +81,15 @@ pub(crate) fn rung(topology: &str, rung: &'static str, total: u64) {
 
 pub(crate) fn stage(topology: &str, stage: &str, c: &ws_stream::operator::Counts) {
     let rows = [
-        ("input", c.input), ("folded", c.folded), ("emitted", c.emitted), ("filtered", c.filtered), ("duplicate", c.duplicate),
-        ("unmatched", c.unmatched), ("late", c.late), ("dead", c.dead), ("made", c.made),
+        ("input", c.input),
+        ("folded", c.folded),
+        ("emitted", c.emitted),
+        ("filtered", c.filtered),
+        ("duplicate", c.duplicate),
+        ("unmatched", c.unmatched),
+        ("late", c.late),
+        ("dead", c.dead),
+        ("made", c.made),
     ];
     for (result, n) in rows {
         counter!("ws_stage_rows_total", "topology" => topology.to_string(), "stage" => stage.to_string(), "result" => result).absolute(n);

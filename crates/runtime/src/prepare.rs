@@ -13,7 +13,9 @@ pub enum PrepareError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// Inputs that must be read together have different partition counts.
-    #[error("topics {first} ({first_partitions} partitions) and {second} ({second_partitions}) are read together by topology {topology} and must have equal partition counts; re-create one of them, or declare the table `global: true`")]
+    #[error(
+        "topics {first} ({first_partitions} partitions) and {second} ({second_partitions}) are read together by topology {topology} and must have equal partition counts; re-create one of them, or declare the table `global: true`"
+    )]
     NotCopartitioned {
         /// Topology.
         topology: Arc<str>,
@@ -27,7 +29,9 @@ pub enum PrepareError {
         second_partitions: u32,
     },
     /// The engine's own topic was made for another partition count.
-    #[error("{topic} has {found} partitions, but {input} has {wanted}: partitions were added to the input after the topology first ran; its keys moved, so its state does not fit. Reset the topology on purpose, or give it a new name")]
+    #[error(
+        "{topic} has {found} partitions, but {input} has {wanted}: partitions were added to the input after the topology first ran; its keys moved, so its state does not fit. Reset the topology on purpose, or give it a new name"
+    )]
     Repartitioned {
         /// Own topic.
         topic: Arc<str>,
@@ -62,7 +66,11 @@ pub fn prepare(topology: &Topology, admin: &mut dyn Admin, create_outputs: bool)
         match &first {
             Some((name, n)) if *n != info.partitions => {
                 return Err(PrepareError::NotCopartitioned {
-                    topology: topology.name.clone(), first: name.clone(), first_partitions: *n, second: topic.clone(), second_partitions: info.partitions,
+                    topology: topology.name.clone(),
+                    first: name.clone(),
+                    first_partitions: *n,
+                    second: topic.clone(),
+                    second_partitions: info.partitions,
                 });
             }
             Some(_) => {}
@@ -76,7 +84,9 @@ pub fn prepare(topology: &Topology, admin: &mut dyn Admin, create_outputs: bool)
         topics.insert(t.topic.clone(), (info.id, info.partitions));
     }
     let keep = |name: Arc<str>, retention: &str| TopicSpec {
-        name, partitions: tasks, config: vec![("cleanup.policy".into(), "delete".into()), ("retention.ms".into(), retention.into())],
+        name,
+        partitions: tasks,
+        config: vec![("cleanup.policy".into(), "delete".into()), ("retention.ms".into(), retention.into())],
     };
     // The changelog is cut by the tasks themselves; time must not do it.
     let own = vec![

@@ -43,7 +43,13 @@ impl Replay {
         let topics = inputs.chain(outputs).chain(&own).map(|t| (t.clone(), ([0; 16], 1))).collect();
         let surroundings = Surroundings { cluster_id: "replay".into(), topics };
         let globals = topology.tables.iter().filter(|t| t.global).map(|t| t.topic.clone()).collect();
-        let options = WorkerOptions { snapshot_interval_ms: 0, commit_interval_ms: 0, pause_bytes: usize::MAX, pause_pending_rows: usize::MAX, ..WorkerOptions::default() };
+        let options = WorkerOptions {
+            snapshot_interval_ms: 0,
+            commit_interval_ms: 0,
+            pause_bytes: usize::MAX,
+            pause_pending_rows: usize::MAX,
+            ..WorkerOptions::default()
+        };
         let worker = Worker::new(topology, edge, surroundings, options)?;
         let mut replay = Replay { worker, models, incarnation: 0, offsets: BTreeMap::new(), globals, out: BTreeMap::new(), ends: BTreeMap::new(), now_ms: 0 };
         replay.step(Input::GlobalEnds(Vec::new()))?;
@@ -107,9 +113,17 @@ impl Replay {
                     }
                     Effect::Mark { task, incarnation } => inputs.push_back(Input::Mark { task, incarnation, offset: 0 }),
                     Effect::Stopped { error, .. } => return Err(ReplayError::Stopped(error)),
-                    Effect::Rejected { at, first, .. } => return Err(ReplayError::Stopped(format!("{at}: {first}"))),
-                    Effect::Read { .. } | Effect::Stop { .. } | Effect::Pause { .. } | Effect::Resume { .. } | Effect::Resolve(_)
-                    | Effect::Release(_) | Effect::Truncate { .. } | Effect::Snapshot { .. } | Effect::Finished => {}
+                    Effect::Rejected { at, first, .. } if !first.is_empty() => return Err(ReplayError::Stopped(format!("{at}: {first}"))),
+                    Effect::Read { .. }
+                    | Effect::Stop { .. }
+                    | Effect::Pause { .. }
+                    | Effect::Resume { .. }
+                    | Effect::Resolve(_)
+                    | Effect::Release(_)
+                    | Effect::Rejected { .. }
+                    | Effect::Truncate { .. }
+                    | Effect::Snapshot { .. }
+                    | Effect::Finished => {}
                 }
             }
         }

@@ -38,6 +38,9 @@ impl Tag {
     }
 }
 
+/// A snapshot: its tag and its records.
+pub type Loaded = (Tag, Vec<Vec<u8>>);
+
 /// The snapshot folder of one task.
 pub struct TaskSnapshots {
     folder: PathBuf,
@@ -52,7 +55,7 @@ impl TaskSnapshots {
     }
 
     /// The newest snapshot's tag and records, if there is a whole one for this log.
-    pub fn load(&self, cluster_id: &str, topic_id: &str) -> Result<Option<(Tag, Vec<Vec<u8>>)>, String> {
+    pub fn load(&self, cluster_id: &str, topic_id: &str) -> Result<Option<Loaded>, String> {
         let path = self.folder.join("tag.json");
         let text = match fs::read_to_string(&path) {
             Ok(t) => t,
@@ -85,7 +88,15 @@ impl TaskSnapshots {
 
     /// Writes a snapshot: new files, then the tag, then files no longer named go.
     #[allow(clippy::too_many_arguments)]
-    pub fn save(&self, snapshot: &Snapshot, from_offset: i64, positions: &[(TopicPartition, i64)], cluster_id: &str, topic_id: &str, now_ms: i64) -> io::Result<()> {
+    pub fn save(
+        &self,
+        snapshot: &Snapshot,
+        from_offset: i64,
+        positions: &[(TopicPartition, i64)],
+        cluster_id: &str,
+        topic_id: &str,
+        now_ms: i64,
+    ) -> io::Result<()> {
         let old = self.load_tag().filter(|t| t.cluster_id == cluster_id && t.topic_id == topic_id);
         let mut chunks = old.map(|t| t.chunks).unwrap_or_default();
         for (chunk, records) in &snapshot.chunks {

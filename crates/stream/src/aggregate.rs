@@ -8,9 +8,7 @@
 use crate::expr::{ExprError, ExprRef};
 use crate::operator::OperatorError;
 use crate::spec::{AggCall, AggFn};
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Float64Builder, Int64Builder, RecordBatch,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, Int64Builder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type};
 use std::sync::Arc;
 
@@ -103,11 +101,7 @@ impl AggPlan {
             }
             planned.push((call.function, at, reach_ms));
         }
-        AggPlan {
-            args,
-            calls: planned,
-            template: template.into(),
-        }
+        AggPlan { args, calls: planned, template: template.into() }
     }
 
     /// An empty pane.
@@ -122,13 +116,8 @@ impl AggPlan {
 
     /// Evaluates the arguments for a whole batch.
     pub fn evaluate(&self, rows: &RecordBatch) -> Result<Args, ExprError> {
-        let columns = self
-            .args
-            .iter()
-            .map(|a| a.expr.as_ref().map(|e| evaluate_f64(e, rows)).transpose());
-        Ok(Args {
-            columns: columns.collect::<Result<_, _>>()?,
-        })
+        let columns = self.args.iter().map(|a| a.expr.as_ref().map(|e| evaluate_f64(e, rows)).transpose());
+        Ok(Args { columns: columns.collect::<Result<_, _>>()? })
     }
 
     /// Takes row `i` of a batch into a pane. Time `t_ms` must not lie before `start_ms` by more than 2^53 ms.
@@ -186,14 +175,7 @@ impl AggPlan {
     }
 
     /// As [`AggPlan::merge`], for a pane `age_ms` old: what only calls with shorter horizons read is left out.
-    pub fn merge_within(
-        &self,
-        into: &mut [f64],
-        into_ms: i64,
-        from: &[f64],
-        from_ms: i64,
-        age_ms: i64,
-    ) {
+    pub fn merge_within(&self, into: &mut [f64], into_ms: i64, from: &[f64], from_ms: i64, age_ms: i64) {
         for arg in &self.args {
             let more = from[arg.count];
             if more == 0.0 || arg.reach_ms < age_ms {
@@ -304,9 +286,7 @@ impl AggPlan {
             AggFn::Count => ResultColumn::Count(Int64Builder::new()),
             _ => ResultColumn::Value(Float64Builder::new()),
         };
-        Results {
-            columns: self.calls.iter().map(column).collect(),
-        }
+        Results { columns: self.calls.iter().map(column).collect() }
     }
 }
 
@@ -355,16 +335,9 @@ impl Results {
 /// Evaluates an expression as Float64, whatever number type it yields.
 pub fn evaluate_f64(expr: &ExprRef, rows: &RecordBatch) -> Result<Float64Array, ExprError> {
     let values = expr.evaluate(rows)?;
-    let fail = |message: String| ExprError {
-        expression: expr.text().to_string(),
-        message,
-    };
+    let fail = |message: String| ExprError { expression: expr.text().to_string(), message };
     if values.len() != rows.num_rows() {
-        return Err(fail(format!(
-            "{} values for {} rows",
-            values.len(),
-            rows.num_rows()
-        )));
+        return Err(fail(format!("{} values for {} rows", values.len(), rows.num_rows())));
     }
     let values = match values.data_type() {
         DataType::Float64 => values,
@@ -377,10 +350,7 @@ pub fn evaluate_f64(expr: &ExprRef, rows: &RecordBatch) -> Result<Float64Array, 
 pub fn check_numeric(calls: &[AggCall]) -> Result<(), OperatorError> {
     for arg in calls.iter().filter_map(|c| c.arg.as_ref()) {
         if !arg.data_type().is_numeric() && arg.data_type() != DataType::Boolean {
-            return Err(OperatorError::Column {
-                column: arg.text().to_string(),
-                expected: "a number",
-            });
+            return Err(OperatorError::Column { column: arg.text().to_string(), expected: "a number" });
         }
     }
     Ok(())
@@ -392,47 +362,24 @@ mod tests {
     use super::*;
     use crate::op::testing::{Col, column, rows};
 
-    const ALL: [AggFn; 10] = [
-        AggFn::Count,
-        AggFn::Sum,
-        AggFn::Avg,
-        AggFn::Min,
-        AggFn::Max,
-        AggFn::First,
-        AggFn::Last,
-        AggFn::Stddev,
-        AggFn::Slope,
-        AggFn::Residual,
-    ];
+    const ALL: [AggFn; 10] =
+        [AggFn::Count, AggFn::Sum, AggFn::Avg, AggFn::Min, AggFn::Max, AggFn::First, AggFn::Last, AggFn::Stddev, AggFn::Slope, AggFn::Residual];
 
     fn plan() -> AggPlan {
         let arg = column("v", DataType::Float64);
-        let call = |function| AggCall {
-            function,
-            arg: Some(arg.clone()),
-            horizon_ms: None,
-        };
+        let call = |function| AggCall { function, arg: Some(arg.clone()), horizon_ms: None };
         AggPlan::new(&ALL.map(call), 2)
     }
 
     /// Folds (time, value) pairs into panes of `pane_ms` and merges them in ascending order.
     fn over(values: &[(i64, Option<f64>)], pane_ms: i64) -> Vec<Option<f64>> {
         let plan = plan();
-        let batch = rows(
-            &[("v", Col::F(values.iter().map(|v| v.1).collect()))],
-            &values.iter().map(|v| v.0).collect::<Vec<_>>(),
-        );
+        let batch = rows(&[("v", Col::F(values.iter().map(|v| v.1).collect()))], &values.iter().map(|v| v.0).collect::<Vec<_>>());
         let args = plan.evaluate(&batch).unwrap();
         let mut panes = std::collections::BTreeMap::new();
         for (i, (t, _)) in values.iter().enumerate() {
             let start = t - t.rem_euclid(pane_ms);
-            plan.update(
-                panes.entry(start).or_insert_with(|| plan.empty()),
-                start,
-                *t,
-                &args,
-                i,
-            );
+            plan.update(panes.entry(start).or_insert_with(|| plan.empty()), start, *t, &args, i);
         }
         let base = panes.keys().next().copied().unwrap_or(0);
         let mut whole = plan.empty();
@@ -449,64 +396,27 @@ mod tests {
     #[test]
     fn panes_of_any_size_give_what_the_definitions_say() {
         let base = 1_700_000_000_000i64;
-        let values: Vec<(i64, f64)> = (0..200)
-            .map(|i| {
-                (
-                    base + i * 61_007,
-                    5.0 + (i as f64 * 0.7).sin() + i as f64 * 0.01,
-                )
-            })
-            .collect();
+        let values: Vec<(i64, f64)> = (0..200).map(|i| (base + i * 61_007, 5.0 + (i as f64 * 0.7).sin() + i as f64 * 0.01)).collect();
         let n = values.len() as f64;
-        let (mt, mv) = (
-            values
-                .iter()
-                .map(|v| (v.0 - base) as f64 / 1e3)
-                .sum::<f64>()
-                / n,
-            values.iter().map(|v| v.1).sum::<f64>() / n,
-        );
-        let sum = |f: &dyn Fn(f64, f64) -> f64| {
-            values
-                .iter()
-                .map(|v| f((v.0 - base) as f64 / 1e3 - mt, v.1 - mv))
-                .sum::<f64>()
-        };
+        let (mt, mv) = (values.iter().map(|v| (v.0 - base) as f64 / 1e3).sum::<f64>() / n, values.iter().map(|v| v.1).sum::<f64>() / n);
+        let sum = |f: &dyn Fn(f64, f64) -> f64| values.iter().map(|v| f((v.0 - base) as f64 / 1e3 - mt, v.1 - mv)).sum::<f64>();
         let (tt, tv, vv) = (sum(&|t, _| t * t), sum(&|t, v| t * v), sum(&|_, v| v * v));
         for pane_ms in [1, 1_000, 60_000, 3_600_000, i64::MAX / 2] {
-            let got = over(
-                &values.iter().map(|v| (v.0, Some(v.1))).collect::<Vec<_>>(),
-                pane_ms,
-            );
+            let got = over(&values.iter().map(|v| (v.0, Some(v.1))).collect::<Vec<_>>(), pane_ms);
             assert_eq!(got[0], Some(n));
             assert!(close(got[1], mv * n) && close(got[2], mv), "sum and mean");
             assert_eq!(got[3], values.iter().map(|v| v.1).reduce(f64::min));
             assert_eq!(got[4], values.iter().map(|v| v.1).reduce(f64::max));
             assert_eq!((got[5], got[6]), (Some(values[0].1), Some(values[199].1)));
-            assert!(
-                close(got[7], (vv / (n - 1.0)).sqrt()),
-                "deviation in panes of {pane_ms}"
-            );
-            assert!(
-                close(got[8], tv / tt),
-                "slope in panes of {pane_ms}: {:?} and {}",
-                got[8],
-                tv / tt
-            );
-            assert!(
-                close(got[9], ((vv - tv * tv / tt) / n).sqrt()),
-                "residual in panes of {pane_ms}"
-            );
+            assert!(close(got[7], (vv / (n - 1.0)).sqrt()), "deviation in panes of {pane_ms}");
+            assert!(close(got[8], tv / tt), "slope in panes of {pane_ms}: {:?} and {}", got[8], tv / tt);
+            assert!(close(got[9], ((vv - tv * tv / tt) / n).sqrt()), "residual in panes of {pane_ms}");
         }
     }
 
     #[test]
     fn two_close_readings_far_from_the_window_start_keep_their_slope() {
-        let mut v = vec![
-            (0, None),
-            (1_209_600_000, Some(0.25)),
-            (1_209_601_000, Some(0.75)),
-        ];
+        let mut v = vec![(0, None), (1_209_600_000, Some(0.25)), (1_209_601_000, Some(0.75))];
         assert!(close(over(&v, 900_000)[8], 0.5));
         v.push((1_209_602_000, Some(1.25)));
         assert!(close(over(&v, 500)[8], 0.5));
@@ -537,48 +447,18 @@ mod tests {
         assert_eq!(empty[0], Some(0.0));
         assert!(empty[1..].iter().all(Option::is_none));
         let one = over(&[(5, None), (6, Some(2.0)), (7, Some(f64::NAN))], 1);
-        assert_eq!(
-            one[..7],
-            [
-                Some(1.0),
-                Some(2.0),
-                Some(2.0),
-                Some(2.0),
-                Some(2.0),
-                Some(2.0),
-                Some(2.0)
-            ]
-        );
-        assert!(
-            one[7..].iter().all(Option::is_none),
-            "no spread or line through one value"
-        );
+        assert_eq!(one[..7], [Some(1.0), Some(2.0), Some(2.0), Some(2.0), Some(2.0), Some(2.0), Some(2.0)]);
+        assert!(one[7..].iter().all(Option::is_none), "no spread or line through one value");
         let same_time = over(&[(6, Some(1.0)), (6, Some(3.0))], 10);
-        assert_eq!(
-            (same_time[5], same_time[6]),
-            (Some(1.0), Some(3.0)),
-            "ties: first and last as they came"
-        );
+        assert_eq!((same_time[5], same_time[6]), (Some(1.0), Some(3.0)), "ties: first and last as they came");
         assert!(same_time[7].is_some() && same_time[8].is_none() && same_time[9].is_none());
     }
 
     #[test]
     fn calls_share_slots_and_reserved_ones_stay_free() {
         let v = column("v", DataType::Float64);
-        let calls = [
-            (AggFn::Avg, Some(&v)),
-            (AggFn::Sum, Some(&v)),
-            (AggFn::Count, Some(&v)),
-            (AggFn::Count, None),
-        ];
-        let plan = AggPlan::new(
-            &calls.map(|(function, arg)| AggCall {
-                function,
-                arg: arg.cloned(),
-                horizon_ms: None,
-            }),
-            3,
-        );
+        let calls = [(AggFn::Avg, Some(&v)), (AggFn::Sum, Some(&v)), (AggFn::Count, Some(&v)), (AggFn::Count, None)];
+        let plan = AggPlan::new(&calls.map(|(function, arg)| AggCall { function, arg: arg.cloned(), horizon_ms: None }), 3);
         assert_eq!(plan.width(), 3 + 2 + 1);
         assert_eq!(plan.empty()[..3], [0.0; 3]);
     }
@@ -586,19 +466,9 @@ mod tests {
     #[test]
     fn a_count_planned_as_mere_presence_does_not_replace_the_values() {
         let v = column("v", DataType::Float64);
-        let presence = crate::op::testing::function("v", DataType::Float64, |r| {
-            Ok(Arc::new(Float64Array::from(vec![1.0; r.num_rows()])))
-        });
-        let count = AggCall {
-            function: AggFn::Count,
-            arg: Some(presence),
-            horizon_ms: None,
-        };
-        let sum = AggCall {
-            function: AggFn::Sum,
-            arg: Some(v),
-            horizon_ms: None,
-        };
+        let presence = crate::op::testing::function("v", DataType::Float64, |r| Ok(Arc::new(Float64Array::from(vec![1.0; r.num_rows()]))));
+        let count = AggCall { function: AggFn::Count, arg: Some(presence), horizon_ms: None };
+        let sum = AggCall { function: AggFn::Sum, arg: Some(v), horizon_ms: None };
         for calls in [[count.clone(), sum.clone()], [sum.clone(), count.clone()]] {
             let plan = AggPlan::new(&calls, 0);
             let batch = rows(&[("v", Col::F(vec![Some(5.0), Some(7.0)]))], &[0, 1]);

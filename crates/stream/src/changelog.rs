@@ -68,7 +68,10 @@ impl Writer {
     fn begin(&mut self) {
         let c = &mut self.current;
         c.extend_from_slice(MAGIC);
-        c.push(match self.head.kind { Kind::Delta => 255, Kind::Base(c) => c });
+        c.push(match self.head.kind {
+            Kind::Delta => 255,
+            Kind::Base(c) => c,
+        });
         c.extend_from_slice(&self.head.state_hash.to_le_bytes());
         c.extend_from_slice(&self.head.epoch.to_le_bytes());
         c.push(0);
@@ -111,8 +114,11 @@ impl Writer {
 /// Where the last-part flag stands: behind magic, kind, hash, epoch.
 const LAST_AT: usize = 4 + 1 + 8 + 8;
 
-/// Reads a record: its head, then every row through `row(state, key, sub, value)`.
-pub fn read(record: &[u8], row: &mut dyn FnMut(u16, &[u8], i64, Option<&[u8]>) -> Result<(), StateError>) -> Result<Head, StateError> {
+/// Takes a row: state, key, sub-key, value.
+pub type TakeRow<'a> = dyn FnMut(u16, &[u8], i64, Option<&[u8]>) -> Result<(), StateError> + 'a;
+
+/// Reads a record: its head, then every row.
+pub fn read(record: &[u8], row: &mut TakeRow<'_>) -> Result<Head, StateError> {
     let head = read_head(record)?;
     let mut r = Cursor(record, "row");
     r.skip_head()?;
@@ -134,7 +140,10 @@ pub fn read_head(record: &[u8]) -> Result<Head, StateError> {
     if &r.array::<4>()? != MAGIC {
         return Err(StateError("a changelog record of an unknown format".into()));
     }
-    let kind = match r.array::<1>()? { [255] => Kind::Delta, [c] => Kind::Base(c) };
+    let kind = match r.array::<1>()? {
+        [255] => Kind::Delta,
+        [c] => Kind::Base(c),
+    };
     let state_hash = u64::from_le_bytes(r.array()?);
     let epoch = u64::from_le_bytes(r.array()?);
     let last = r.array::<1>()? == [1];

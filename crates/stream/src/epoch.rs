@@ -34,7 +34,8 @@ pub struct Sink {
 impl Sink {
     /// A sink for rows of `schema` (system columns included).
     pub fn new(spec: SinkSpec, encoder: Box<dyn Encode>, schema: &Schema, partitions: u32) -> Result<Self, EncodeError> {
-        let find = |name: &str| schema.index_of(name).map_err(|_| EncodeError { topic: spec.topic.to_string(), message: format!("column `{name}` does not exist") });
+        let find =
+            |name: &str| schema.index_of(name).map_err(|_| EncodeError { topic: spec.topic.to_string(), message: format!("column `{name}` does not exist") });
         let header_columns = spec.header_columns.iter().map(|h| Ok((find(h)?, h.clone()))).collect::<Result<Vec<_>, EncodeError>>()?;
         let key_column = spec.key.as_deref().map(find).transpose()?;
         let value_columns = value_columns(&spec, schema);
@@ -155,7 +156,15 @@ pub fn dead_letter_schema() -> SchemaRef {
 }
 
 /// Encodes dead letters of one input partition.
-pub fn write_dead_letters(letters: &[DeadLetter], at: &TopicPartition, cluster_id: &str, topic_id: &str, partitions: u32, encoder: &mut dyn Encode, out: &mut Appends) -> Result<(), EncodeError> {
+pub fn write_dead_letters(
+    letters: &[DeadLetter],
+    at: &TopicPartition,
+    cluster_id: &str,
+    topic_id: &str,
+    partitions: u32,
+    encoder: &mut dyn Encode,
+    out: &mut Appends,
+) -> Result<(), EncodeError> {
     let n = letters.len();
     let text = |f: &dyn Fn(&DeadLetter) -> String| {
         let mut b = StringBuilder::new();
@@ -238,7 +247,11 @@ impl Manifest {
         s.push_str("],\"watermarks\":[");
         for (i, w) in watermarks.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
-            if *w == i64::MIN { let _ = write!(s, "{comma}null"); } else { let _ = write!(s, "{comma}{w}"); }
+            if *w == i64::MIN {
+                let _ = write!(s, "{comma}null");
+            } else {
+                let _ = write!(s, "{comma}{w}");
+            }
         }
         s.push_str("],\"decisions\":[");
         for (i, (stage, kind, detail)) in self.decisions.iter().enumerate() {

@@ -126,7 +126,9 @@ pub enum LogError {
         hint: String,
     },
     /// The position asked for is not there any more, or not yet.
-    #[error("{at}: offset {offset} is out of range {start}..{end}; the records were deleted or the topic was made again: restore from a snapshot or reset the topology on purpose")]
+    #[error(
+        "{at}: offset {offset} is out of range {start}..{end}; the records were deleted or the topic was made again: restore from a snapshot or reset the topology on purpose"
+    )]
     OutOfRange {
         /// Where.
         at: TopicPartition,
@@ -138,7 +140,9 @@ pub enum LogError {
         end: i64,
     },
     /// The topic does not exist.
-    #[error("topic {0} does not exist: create it (`wastestream topics apply`, or your broker's tool) or correct the name in the topology")]
+    #[error(
+        "topic {0} does not exist: create it with your broker's tool (a missing output: also by `wastestream run --create-outputs`), or correct the name in the topology"
+    )]
     NoTopic(Arc<str>),
     /// Another process or incarnation took over.
     #[error("fenced: {0}")]

@@ -4,8 +4,8 @@
 //! Contract: every input row is accounted for, exactly once per stage, in one of the counts of [`Counts`]; a stage
 //! that aggregates counts `folded` for its inputs and nothing for the rows it makes.
 
-use crate::store::{RowSink, StateError};
 use crate::predict::{PredictError, Prediction};
+use crate::store::{RowSink, StateError};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 
@@ -196,7 +196,11 @@ pub trait StateAccess {
         Ok(())
     }
     /// Writes every committed row, for snapshots and bases.
-    fn scan_committed(&self, rows: &mut RowSink<'_>);
+    fn scan_committed(&self, rows: &mut RowSink<'_>) {
+        self.scan_committed_where(&|_| true, rows);
+    }
+    /// As [`StateAccess::scan_committed`], for wanted keys only; the others cost no encoding.
+    fn scan_committed_where(&self, wanted: &dyn Fn(&[u8]) -> bool, rows: &mut RowSink<'_>);
     /// Rows held, for limits and metrics.
     fn rows(&self) -> usize;
     /// Bytes held, roughly.

@@ -4,10 +4,7 @@
 
 use crate::operator::OperatorError;
 use crate::store::StateError;
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Float64Builder, Int64Builder,
-    StringBuilder,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use std::sync::Arc;
 
@@ -30,10 +27,7 @@ impl Kind {
             DataType::Utf8 => Kind::Utf8,
             DataType::Binary => Kind::Binary,
             _ => {
-                return Err(OperatorError::Column {
-                    column: field.name().clone(),
-                    expected: "Int64, Float64, Boolean, Utf8 or Binary",
-                });
+                return Err(OperatorError::Column { column: field.name().clone(), expected: "Int64, Float64, Boolean, Utf8 or Binary" });
             }
         })
     }
@@ -48,12 +42,7 @@ pub struct RowCodec {
 impl RowCodec {
     /// A codec for these columns. Fails for a type that rows cannot hold.
     pub fn new(fields: &[Arc<Field>]) -> Result<Self, OperatorError> {
-        Ok(RowCodec {
-            kinds: fields
-                .iter()
-                .map(|f| Kind::of(f))
-                .collect::<Result<_, _>>()?,
-        })
+        Ok(RowCodec { kinds: fields.iter().map(|f| Kind::of(f)).collect::<Result<_, _>>()? })
     }
 
     /// At least one byte, so that an encoded row is never empty: empty bytes are free to mean "deleted".
@@ -72,11 +61,8 @@ impl RowCodec {
                 continue;
             }
             match kind {
-                Kind::Int64 => out
-                    .extend_from_slice(&column.as_primitive::<Int64Type>().value(i).to_le_bytes()),
-                Kind::Float64 => out.extend_from_slice(
-                    &column.as_primitive::<Float64Type>().value(i).to_le_bytes(),
-                ),
+                Kind::Int64 => out.extend_from_slice(&column.as_primitive::<Int64Type>().value(i).to_le_bytes()),
+                Kind::Float64 => out.extend_from_slice(&column.as_primitive::<Float64Type>().value(i).to_le_bytes()),
                 Kind::Boolean => out.push(u8::from(column.as_boolean().value(i))),
                 Kind::Utf8 => write_bytes(column.as_string::<i32>().value(i).as_bytes(), out),
                 Kind::Binary => write_bytes(column.as_binary::<i32>().value(i), out),
@@ -85,10 +71,7 @@ impl RowCodec {
     }
 
     /// All columns of these encoded rows.
-    pub fn decode<'a>(
-        &self,
-        rows: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<Vec<ArrayRef>, StateError> {
+    pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>, StateError> {
         let mut decoder = self.decoder();
         rows.into_iter().try_for_each(|r| decoder.push(r))?;
         Ok(decoder.finish())
@@ -108,12 +91,7 @@ impl RowCodec {
                 cells[p] = Cells::new(*kind);
             }
         }
-        RowDecoder {
-            codec: self.clone(),
-            cells,
-            projection: projection.to_vec(),
-            rows: 0,
-        }
+        RowDecoder { codec: self.clone(), cells, projection: projection.to_vec(), rows: 0 }
     }
 }
 
@@ -128,8 +106,7 @@ pub fn hash_row(row: &[u8]) -> u64 {
     let mut h: u64 = 0x9747_b28c ^ (row.len() as u64).wrapping_mul(M);
     let mut words = row.chunks_exact(8);
     for w in &mut words {
-        let mut k =
-            u64::from_le_bytes([w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]]).wrapping_mul(M);
+        let mut k = u64::from_le_bytes([w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]]).wrapping_mul(M);
         k ^= k >> 47;
         h = (h ^ k.wrapping_mul(M)).wrapping_mul(M);
     }
@@ -200,15 +177,8 @@ impl RowDecoder {
     /// Appends one encoded row. Fails for bytes that [`RowCodec::write`] did not write; the decoder is of no further
     /// use then.
     pub fn push(&mut self, row: &[u8]) -> Result<(), StateError> {
-        let damaged = || {
-            StateError(format!(
-                "a row of {} bytes does not fit its columns",
-                row.len()
-            ))
-        };
-        let (bitmap, mut rest) = row
-            .split_at_checked(self.codec.bitmap_bytes())
-            .ok_or_else(damaged)?;
+        let damaged = || StateError(format!("a row of {} bytes does not fit its columns", row.len()));
+        let (bitmap, mut rest) = row.split_at_checked(self.codec.bitmap_bytes()).ok_or_else(damaged)?;
         for (n, (kind, cells)) in self.codec.kinds.iter().zip(&mut self.cells).enumerate() {
             if bitmap[n / 8] & (1 << (n % 8)) != 0 {
                 cells.push_null();
@@ -227,16 +197,10 @@ impl RowDecoder {
             rest = r;
             match cells {
                 Cells::Skip => {}
-                Cells::Int64(b) => {
-                    b.append_value(i64::from_le_bytes(value.try_into().map_err(|_| damaged())?))
-                }
-                Cells::Float64(b) => {
-                    b.append_value(f64::from_le_bytes(value.try_into().map_err(|_| damaged())?))
-                }
+                Cells::Int64(b) => b.append_value(i64::from_le_bytes(value.try_into().map_err(|_| damaged())?)),
+                Cells::Float64(b) => b.append_value(f64::from_le_bytes(value.try_into().map_err(|_| damaged())?)),
                 Cells::Boolean(b) => b.append_value(value[0] != 0),
-                Cells::Utf8(b) => {
-                    b.append_value(std::str::from_utf8(value).map_err(|_| damaged())?)
-                }
+                Cells::Utf8(b) => b.append_value(std::str::from_utf8(value).map_err(|_| damaged())?),
                 Cells::Binary(b) => b.append_value(value),
             }
         }
@@ -267,10 +231,7 @@ impl RowDecoder {
     pub fn finish(&mut self) -> Vec<ArrayRef> {
         self.rows = 0;
         let arrays: Vec<Option<ArrayRef>> = self.cells.iter_mut().map(Cells::finish).collect();
-        self.projection
-            .iter()
-            .filter_map(|p| arrays.get(*p).cloned().flatten())
-            .collect()
+        self.projection.iter().filter_map(|p| arrays.get(*p).cloned().flatten()).collect()
     }
 }
 
@@ -282,44 +243,14 @@ mod tests {
 
     fn columns() -> (Vec<Arc<Field>>, Vec<ArrayRef>) {
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from(vec![
-                Some(-1),
-                None,
-                Some(i64::MAX),
-                Some(0),
-            ])),
-            Arc::new(Float64Array::from(vec![
-                Some(1.5),
-                Some(f64::INFINITY),
-                None,
-                Some(-0.0),
-            ])),
-            Arc::new(BooleanArray::from(vec![
-                Some(true),
-                Some(false),
-                None,
-                Some(true),
-            ])),
-            Arc::new(StringArray::from(vec![
-                Some(""),
-                Some("größer"),
-                None,
-                Some("x"),
-            ])),
-            Arc::new(BinaryArray::from(vec![
-                Some(&b"\0\xff"[..]),
-                None,
-                Some(b""),
-                Some(b"abc"),
-            ])),
+            Arc::new(Int64Array::from(vec![Some(-1), None, Some(i64::MAX), Some(0)])),
+            Arc::new(Float64Array::from(vec![Some(1.5), Some(f64::INFINITY), None, Some(-0.0)])),
+            Arc::new(BooleanArray::from(vec![Some(true), Some(false), None, Some(true)])),
+            Arc::new(StringArray::from(vec![Some(""), Some("größer"), None, Some("x")])),
+            Arc::new(BinaryArray::from(vec![Some(&b"\0\xff"[..]), None, Some(b""), Some(b"abc")])),
         ];
         let fields = columns.iter().enumerate();
-        (
-            fields
-                .map(|(i, c)| Arc::new(Field::new(format!("c{i}"), c.data_type().clone(), true)))
-                .collect(),
-            columns,
-        )
+        (fields.map(|(i, c)| Arc::new(Field::new(format!("c{i}"), c.data_type().clone(), true))).collect(), columns)
     }
 
     #[test]
@@ -335,18 +266,9 @@ mod tests {
         }
         assert_eq!((all.len(), some.len()), (4, 4));
         assert_eq!(all.finish(), columns);
-        assert_eq!(
-            some.finish(),
-            vec![columns[3].clone(), columns[0].clone(), columns[3].clone()]
-        );
+        assert_eq!(some.finish(), vec![columns[3].clone(), columns[0].clone(), columns[3].clone()]);
         some.push_nulls();
-        assert_eq!(
-            some.finish()
-                .iter()
-                .map(|c| c.null_count())
-                .collect::<Vec<_>>(),
-            vec![1, 1, 1]
-        );
+        assert_eq!(some.finish().iter().map(|c| c.null_count()).collect::<Vec<_>>(), vec![1, 1, 1]);
     }
 
     #[test]
@@ -371,11 +293,7 @@ mod tests {
         assert_eq!(hash_row(b""), hash_row(b""));
         let all: std::collections::HashSet<u64> = (0..40).map(|n| hash_row(&vec![0; n])).collect();
         assert_eq!(all.len(), 40);
-        assert_eq!(
-            hash_row(b"0123456789"),
-            HASH_OF_DIGITS,
-            "a change here would lose what state remembers"
-        );
+        assert_eq!(hash_row(b"0123456789"), HASH_OF_DIGITS, "a change here would lose what state remembers");
     }
     const HASH_OF_DIGITS: u64 = 1_980_011_046_217_467_677;
 }

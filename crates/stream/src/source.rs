@@ -85,7 +85,11 @@ impl Source {
         self.counts.input += records.rows.len() as u64;
         let decoded = self.decode(records, refused);
         let column = |name: &str| {
-            decoded.0.column_by_name(name).filter(|c| c.data_type() == &arrow::datatypes::DataType::Int64).cloned()
+            decoded
+                .0
+                .column_by_name(name)
+                .filter(|c| c.data_type() == &arrow::datatypes::DataType::Int64)
+                .cloned()
                 .ok_or_else(|| OperatorError::Column { column: name.to_string(), expected: "Int64 (UTC ms)" })
         };
         let time = column(&self.spec.time.column)?;
@@ -95,7 +99,8 @@ impl Source {
         };
         let keys: Vec<ArrayRef> = match &self.spec.time.lateness {
             Lateness::Watermark => Vec::new(),
-            Lateness::PerKey { key, .. } => key.iter()
+            Lateness::PerKey { key, .. } => key
+                .iter()
                 .map(|k| decoded.0.column_by_name(k).cloned().ok_or_else(|| OperatorError::Column { column: k.clone(), expected: "a key" }))
                 .collect::<Result<_, _>>()?,
         };
@@ -187,16 +192,35 @@ impl Source {
             // The rare case: decode a copy of the row table without the oversized rows, then map indexes back.
             let (small, map): (Vec<_>, Vec<u32>) = records.rows.iter().zip(0u32..).filter(|(r, _)| fits(r)).map(|(r, i)| (*r, i)).unzip();
             for (i, r) in records.rows.iter().enumerate().filter(|(_, r)| !fits(r)) {
-                refused.push(Refused { row: i, reason: "oversized", error: format!("value of {} bytes, the limit is {limit}", r.value.len), schema_id: None, late: false, time_ms: None });
+                refused.push(Refused {
+                    row: i,
+                    reason: "oversized",
+                    error: format!("value of {} bytes, the limit is {limit}", r.value.len),
+                    schema_id: None,
+                    late: false,
+                    time_ms: None,
+                });
             }
             let mut d = self.decoder.decode(&Records { buffer: records.buffer.clone(), rows: small, next_offset: records.next_offset });
             d.index.iter_mut().chain(&mut d.tombstones).for_each(|i| *i = map[*i as usize]);
             d.dead.iter_mut().for_each(|e| e.row = map[e.row] as usize);
             d
         };
-        refused.extend(decoded.dead.into_iter().map(|RowError { row, reason, error, schema_id }| Refused { row, reason, error, schema_id, late: false, time_ms: None }));
+        refused.extend(decoded.dead.into_iter().map(|RowError { row, reason, error, schema_id }| Refused {
+            row,
+            reason,
+            error,
+            schema_id,
+            late: false,
+            time_ms: None,
+        }));
         refused.extend(decoded.tombstones.iter().map(|i| Refused {
-            row: *i as usize, reason: "null_value", error: "a stream record without a value; deletions belong to tables".into(), schema_id: None, late: false, time_ms: None,
+            row: *i as usize,
+            reason: "null_value",
+            error: "a stream record without a value; deletions belong to tables".into(),
+            schema_id: None,
+            late: false,
+            time_ms: None,
         }));
         (decoded.rows, decoded.index)
     }
@@ -241,8 +265,8 @@ impl StateAccess for Source {
     fn import(&mut self, key: &[u8], sub: i64, value: Option<&[u8]>) -> Result<(), StateError> {
         self.state.import(key, sub, value)
     }
-    fn scan_committed(&self, rows: &mut RowSink<'_>) {
-        self.state.scan_committed(rows);
+    fn scan_committed_where(&self, wanted: &dyn Fn(&[u8]) -> bool, rows: &mut RowSink<'_>) {
+        self.state.scan_committed_where(wanted, rows);
     }
     fn rows(&self) -> usize {
         self.state.len()

@@ -9,7 +9,9 @@ use std::hash::Hasher;
 
 /// State that cannot be read: another format, or damaged.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("state of stage cannot be read: {0}; the changelog or snapshot was written by another version of the topology: restore from a matching one, or reset the topology on purpose")]
+#[error(
+    "state of stage cannot be read: {0}; the changelog or snapshot was written by another version of the topology: restore from a matching one, or reset the topology on purpose"
+)]
 pub struct StateError(pub String);
 
 /// Receives state rows.
@@ -278,7 +280,7 @@ impl<V: Value> StateAccess for Store<V> {
         Ok(())
     }
 
-    fn scan_committed(&self, rows: &mut RowSink<'_>) {
+    fn scan_committed_where(&self, wanted: &dyn Fn(&[u8]) -> bool, rows: &mut RowSink<'_>) {
         // Values as of the last committed epoch: current ones, but pre-images where an unresolved epoch touched them.
         let mut before: hashbrown::HashMap<(u32, i64), &Option<V>, rustc_hash::FxBuildHasher> = hashbrown::HashMap::default();
         for u in self.closed.iter().chain(&self.open) {
@@ -291,6 +293,9 @@ impl<V: Value> StateAccess for Store<V> {
             rows(key, sub, Some(&bytes));
         };
         for (g, group) in self.groups.iter().enumerate() {
+            if !wanted(&group.key) {
+                continue;
+            }
             for e in &group.entries {
                 match before.remove(&(g as u32, e.sub)) {
                     None => put(&group.key, e.sub, &e.value),
@@ -299,7 +304,8 @@ impl<V: Value> StateAccess for Store<V> {
                 }
             }
         }
-        let mut removed: Vec<_> = before.into_iter().filter_map(|((g, s), v)| v.as_ref().map(|v| (g, s, v))).collect();
+        let mut removed: Vec<_> =
+            before.into_iter().filter(|((g, _), _)| wanted(&self.groups[*g as usize].key)).filter_map(|((g, s), v)| v.as_ref().map(|v| (g, s, v))).collect();
         removed.sort_by_key(|(g, s, _)| (*g, *s));
         for (g, sub, v) in removed {
             put(&self.groups[g as usize].key, sub, v);

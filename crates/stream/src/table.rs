@@ -49,10 +49,7 @@ impl Table {
     pub fn new(spec: &TableSpec) -> Result<Self, OperatorError> {
         let from = spec.schema.field_with_name(&spec.valid_from).ok();
         if from.is_none_or(|f| *f.data_type() != DataType::Int64) {
-            return Err(OperatorError::Column {
-                column: spec.valid_from.clone(),
-                expected: "Int64, UTC milliseconds",
-            });
+            return Err(OperatorError::Column { column: spec.valid_from.clone(), expected: "Int64, UTC milliseconds" });
         }
         crate::op::key_indexes(&spec.schema, &spec.key)?;
         Ok(Table {
@@ -70,29 +67,17 @@ impl Table {
     /// unchanged by them.
     pub fn apply(&mut self, rows: &RecordBatch) -> Result<Vec<u32>, OperatorError> {
         let find = |name: &str, expected| -> Result<ArrayRef, OperatorError> {
-            rows.column_by_name(name)
-                .cloned()
-                .ok_or_else(|| OperatorError::Column {
-                    column: name.to_string(),
-                    expected,
-                })
+            rows.column_by_name(name).cloned().ok_or_else(|| OperatorError::Column { column: name.to_string(), expected })
         };
         let mut columns = Vec::with_capacity(self.schema.fields().len());
         for f in self.schema.fields() {
             let column = find(f.name(), "as the table declares it")?;
             if column.data_type() != f.data_type() {
-                return Err(OperatorError::Column {
-                    column: f.name().clone(),
-                    expected: "as the table declares it",
-                });
+                return Err(OperatorError::Column { column: f.name().clone(), expected: "as the table declares it" });
             }
             columns.push(column);
         }
-        let key = self
-            .key
-            .iter()
-            .map(|k| find(k, "a key"))
-            .collect::<Result<Vec<_>, _>>()?;
+        let key = self.key.iter().map(|k| find(k, "a key")).collect::<Result<Vec<_>, _>>()?;
         let from = find(&self.valid_from, "Int64")?;
         let from = from.as_primitive::<Int64Type>();
         let (mut refused, mut bytes, mut row) = (Vec::new(), Vec::new(), Vec::new());
@@ -117,19 +102,10 @@ impl Table {
 
     fn put(&mut self, key: KeyId, from_ms: i64, row: Vec<u8>) {
         self.versions.put(key, from_ms, row);
-        let newest_ms = self
-            .versions
-            .values(key)
-            .next_back()
-            .map_or(from_ms, |v| v.0);
+        let newest_ms = self.versions.values(key).next_back().map_or(from_ms, |v| v.0);
         let horizon_ms = newest_ms.saturating_sub(self.history_ms);
         // The version in force at the horizon stays: the ones before it had ended by then.
-        let in_force = self
-            .versions
-            .values(key)
-            .rev()
-            .find(|(from, _)| *from <= horizon_ms)
-            .map(|v| v.0);
+        let in_force = self.versions.values(key).rev().find(|(from, _)| *from <= horizon_ms).map(|v| v.0);
         if let Some(from) = in_force {
             self.versions.remove_below(key, from);
         }
@@ -175,8 +151,8 @@ impl StateAccess for Table {
     fn import(&mut self, key: &[u8], sub: i64, value: Option<&[u8]>) -> Result<(), StateError> {
         self.versions.import(key, sub, value)
     }
-    fn scan_committed(&self, rows: &mut RowSink<'_>) {
-        self.versions.scan_committed(rows);
+    fn scan_committed_where(&self, wanted: &dyn Fn(&[u8]) -> bool, rows: &mut RowSink<'_>) {
+        self.versions.scan_committed_where(wanted, rows);
     }
     fn rows(&self) -> usize {
         self.versions.rows()
@@ -226,76 +202,40 @@ mod tests {
     #[test]
     fn the_version_valid_at_the_time_is_found_in_any_order_of_arrival() {
         let mut t = table(1_000_000);
-        let refused = t
-            .apply(&versions(&[
-                (Some("a"), Some(200), "B"),
-                (None, Some(1), "x"),
-                (Some("a"), Some(100), "A"),
-                (Some("a"), None, "x"),
-            ]))
-            .unwrap();
+        let refused = t.apply(&versions(&[(Some("a"), Some(200), "B"), (None, Some(1), "x"), (Some("a"), Some(100), "A"), (Some("a"), None, "x")])).unwrap();
         assert_eq!(refused, [1, 3]);
         t.delete(b"a", 300);
-        t.apply(&versions(&[
-            (Some("a"), Some(400), "D"),
-            (Some("a"), Some(400), "E"),
-        ]))
-        .unwrap();
+        t.apply(&versions(&[(Some("a"), Some(400), "D"), (Some("a"), Some(400), "E")])).unwrap();
         let at = |ms| site(&t, "a", ms);
-        assert_eq!(
-            [at(99), at(100), at(199), at(200), at(299)],
-            ["BeforeHistory", "A", "A", "B", "B"]
-        );
-        assert_eq!(
-            [at(300), at(399), at(400), at(i64::MAX)],
-            ["Deleted", "Deleted", "E", "E"]
-        );
+        assert_eq!([at(99), at(100), at(199), at(200), at(299)], ["BeforeHistory", "A", "A", "B", "B"]);
+        assert_eq!([at(300), at(399), at(400), at(i64::MAX)], ["Deleted", "Deleted", "E", "E"]);
         assert_eq!(site(&t, "b", 0), "Unknown");
     }
 
     #[test]
     fn history_is_trimmed_but_what_was_in_force_at_its_start_stays() {
         let mut t = table(100);
-        t.apply(&versions(&[
-            (Some("a"), Some(0), "A"),
-            (Some("a"), Some(50), "B"),
-            (Some("a"), Some(120), "C"),
-            (Some("a"), Some(200), "D"),
-        ]))
-        .unwrap();
+        t.apply(&versions(&[(Some("a"), Some(0), "A"), (Some("a"), Some(50), "B"), (Some("a"), Some(120), "C"), (Some("a"), Some(200), "D")])).unwrap();
         assert_eq!(t.rows(), 3, "A ended at 50, before 200 - 100");
-        assert_eq!(
-            [site(&t, "a", 100), site(&t, "a", 49)],
-            ["B", "BeforeHistory"]
-        );
-        t.apply(&versions(&[(Some("a"), Some(10), "old news")]))
-            .unwrap();
+        assert_eq!([site(&t, "a", 100), site(&t, "a", 49)], ["B", "BeforeHistory"]);
+        t.apply(&versions(&[(Some("a"), Some(10), "old news")])).unwrap();
         assert_eq!(t.rows(), 3);
     }
 
     #[test]
     fn a_restored_table_answers_alike_and_a_rolled_back_one_too() {
         let mut t = table(100);
-        t.apply(&versions(&[
-            (Some("a"), Some(0), "A"),
-            (Some("a"), Some(150), "B"),
-            (Some("b"), Some(5), "C"),
-        ]))
-        .unwrap();
+        t.apply(&versions(&[(Some("a"), Some(0), "A"), (Some("a"), Some(150), "B"), (Some("b"), Some(5), "C")])).unwrap();
         t.delete(b"b", 7);
         t.close_epoch(&mut |_, _, _| {});
         t.committed();
-        t.apply(&versions(&[(Some("a"), Some(400), "later")]))
-            .unwrap();
+        t.apply(&versions(&[(Some("a"), Some(400), "later")])).unwrap();
         t.delete(b"a", 401);
         let mut u = table(100);
         t.scan_committed(&mut |k, s, v| u.import(k, s, v).unwrap());
         t.rollback().unwrap();
         for table in [&t, &u] {
-            assert_eq!(
-                ["0", "149", "150", "999"].map(|ms| site(table, "a", ms.parse().unwrap())),
-                ["A", "A", "B", "B"]
-            );
+            assert_eq!(["0", "149", "150", "999"].map(|ms| site(table, "a", ms.parse().unwrap())), ["A", "A", "B", "B"]);
             assert_eq!([site(table, "b", 6), site(table, "b", 7)], ["C", "Deleted"]);
         }
     }
@@ -312,8 +252,7 @@ mod tests {
                 let (key, from) = (["a", "b"][r(2) as usize], r(30) as i64);
                 match r(8) {
                     0..=3 => {
-                        t.apply(&versions(&[(Some(key), Some(from), &n.to_string())]))
-                            .unwrap();
+                        t.apply(&versions(&[(Some(key), Some(from), &n.to_string())])).unwrap();
                         now.insert((key, from), n.to_string());
                     }
                     4 => {

@@ -1,17 +1,10 @@
 //! How many updates a view takes a second: `cargo run -p ws-views --example apply_speed [redis://…]`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 use std::time::Instant;
 
 use serde_json::json;
-use ws_views::{
-    EmbeddedView, PositionKey, Progress, RedisView, RedisViewOptions, ViewStore, project,
-};
+use ws_views::{EmbeddedView, PositionKey, Progress, RedisView, RedisViewOptions, ViewStore, project};
 
 const BINS: usize = 2_000;
 const BATCH_ROWS: usize = 500;
@@ -23,12 +16,7 @@ fn main() {
         Some(url) => Box::new(RedisView::connect(&RedisViewOptions::new(url)).unwrap()),
         None => Box::new(EmbeddedView::open(folder.path()).unwrap()),
     };
-    let source = PositionKey {
-        cluster_id: "c".into(),
-        topic: "bin.features".into(),
-        topic_id: "t".into(),
-        partition: 0,
-    };
+    let source = PositionKey { cluster_id: "c".into(), topic: "bin.features".into(), topic_id: "t".into(), partition: 0 };
     let started = Instant::now();
     for batch in 0..BATCHES {
         let updates = (0..BATCH_ROWS)
@@ -40,24 +28,9 @@ fn main() {
                 project("bin.features", b"", &record).unwrap()
             })
             .collect();
-        let progress = Progress {
-            watermark_ms: None,
-            observed_ms: Some(1),
-            applied_ms: 1,
-        };
-        view.apply(
-            &source,
-            1,
-            ((batch + 1) * BATCH_ROWS) as i64,
-            progress,
-            updates,
-        )
-        .unwrap();
+        let progress = Progress { watermark_ms: None, observed_ms: Some(1), applied_ms: 1 };
+        view.apply(&source, 1, ((batch + 1) * BATCH_ROWS) as i64, progress, updates).unwrap();
     }
     let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "{:.0} updates/s, {:.1} ms per batch of {BATCH_ROWS}",
-        (BATCHES * BATCH_ROWS) as f64 / seconds,
-        seconds * 1e3 / BATCHES as f64
-    );
+    println!("{:.0} updates/s, {:.1} ms per batch of {BATCH_ROWS}", (BATCHES * BATCH_ROWS) as f64 / seconds, seconds * 1e3 / BATCHES as f64);
 }

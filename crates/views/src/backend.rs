@@ -20,12 +20,7 @@ pub trait Session {
     fn tenants(&mut self) -> Result<Vec<String>, ViewError>;
 
     /// Up to `max_rows` index entries of a keyspace, in order, from `from` on (included).
-    fn entries_from(
-        &mut self,
-        keyspace: Keyspace,
-        from: &str,
-        max_rows: usize,
-    ) -> Result<Vec<String>, ViewError>;
+    fn entries_from(&mut self, keyspace: Keyspace, from: &str, max_rows: usize) -> Result<Vec<String>, ViewError>;
 
     /// How many index entries a keyspace has, of one tenant or of all.
     fn count(&mut self, keyspace: Keyspace, tenant: Option<&str>) -> Result<u64, ViewError>;

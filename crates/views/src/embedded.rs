@@ -39,10 +39,7 @@ struct Inner {
 }
 
 fn failed(doing: &'static str) -> impl Fn(fjall::Error) -> ViewError {
-    move |error| ViewError::Store {
-        doing,
-        cause: error.to_string(),
-    }
+    move |error| ViewError::Store { doing, cause: error.to_string() }
 }
 
 impl EmbeddedView {
@@ -52,34 +49,13 @@ impl EmbeddedView {
     /// [`ViewError::Locked`] when another process has it open, [`ViewError::Open`] otherwise.
     pub fn open(folder: &Path) -> Result<Self, ViewError> {
         let refused = |error: fjall::Error| match error {
-            fjall::Error::Locked => ViewError::Locked {
-                path: folder.into(),
-            },
-            other => ViewError::Open {
-                path: folder.into(),
-                cause: other.to_string(),
-            },
+            fjall::Error::Locked => ViewError::Locked { path: folder.into() },
+            other => ViewError::Open { path: folder.into(), cause: other.to_string() },
         };
-        let db = Database::builder(folder)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNAL_BYTES)
-            .worker_threads(1)
-            .open()
-            .map_err(refused)?;
-        let tree = |name| {
-            db.keyspace(name, KeyspaceCreateOptions::default)
-                .map_err(refused)
-        };
+        let db = Database::builder(folder).cache_size(CACHE_BYTES).max_journaling_size(JOURNAL_BYTES).worker_threads(1).open().map_err(refused)?;
+        let tree = |name| db.keyspace(name, KeyspaceCreateOptions::default).map_err(refused);
         let (records, index, meta) = (tree("records")?, tree("index")?, tree("meta")?);
-        let view = Self {
-            inner: Arc::new(Inner {
-                db,
-                records,
-                index,
-                meta,
-                writing: Mutex::new(()),
-            }),
-        };
+        let view = Self { inner: Arc::new(Inner { db, records, index, meta, writing: Mutex::new(()) }) };
         if view.inner.meta.contains_key(CLEARING).map_err(refused)? {
             tracing::warn!("finishing an interrupted clear of the view");
             view.inner.finish_clear()?;
@@ -100,41 +76,20 @@ impl Inner {
         stored.map(|bytes| parse_position(&key, &bytes)).transpose()
     }
 
-    fn put_position(
-        &self,
-        batch: &mut fjall::OwnedWriteBatch,
-        position: &SourcePosition,
-    ) -> Result<(), ViewError> {
-        let json = serde_json::to_vec(position).map_err(|error| ViewError::Store {
-            doing: "writing a position",
-            cause: error.to_string(),
-        })?;
-        batch.insert(
-            &self.meta,
-            format!("pos{SEPARATOR}{}", position.source.stored()),
-            json,
-        );
+    fn put_position(&self, batch: &mut fjall::OwnedWriteBatch, position: &SourcePosition) -> Result<(), ViewError> {
+        let json = serde_json::to_vec(position).map_err(|error| ViewError::Store { doing: "writing a position", cause: error.to_string() })?;
+        batch.insert(&self.meta, format!("pos{SEPARATOR}{}", position.source.stored()), json);
         Ok(())
     }
 
     fn listed(&self, stored: &str) -> Result<Option<Listed>, ViewError> {
         let key = format!("{stored}{LISTED}");
-        let Some(bytes) = self
-            .records
-            .get(&key)
-            .map_err(failed("reading an index entry"))?
-        else {
+        let Some(bytes) = self.records.get(&key).map_err(failed("reading an index entry"))? else {
             return Ok(None);
         };
         let (observed_ms, entry) = split_value(&key, &bytes)?;
-        let entry = std::str::from_utf8(entry).map_err(|error| ViewError::Corrupt {
-            key,
-            cause: error.to_string(),
-        })?;
-        Ok(Some(Listed {
-            observed_ms,
-            entry: entry.to_owned(),
-        }))
+        let entry = std::str::from_utf8(entry).map_err(|error| ViewError::Corrupt { key, cause: error.to_string() })?;
+        Ok(Some(Listed { observed_ms, entry: entry.to_owned() }))
     }
 
     fn finish_clear(&self) -> Result<(), ViewError> {
@@ -142,21 +97,12 @@ impl Inner {
         self.records.clear().map_err(failed(doing))?;
         self.index.clear().map_err(failed(doing))?;
         self.meta.remove(CLEARING).map_err(failed(doing))?;
-        self.db
-            .persist(PersistMode::SyncData)
-            .map_err(failed(doing))
+        self.db.persist(PersistMode::SyncData).map_err(failed(doing))
     }
 }
 
 impl ViewStore for EmbeddedView {
-    fn apply(
-        &mut self,
-        source: &PositionKey,
-        owner_epoch: u64,
-        next_offset: i64,
-        progress: Progress,
-        updates: Vec<Update>,
-    ) -> Result<Outcome, ViewError> {
+    fn apply(&mut self, source: &PositionKey, owner_epoch: u64, next_offset: i64, progress: Progress, updates: Vec<Update>) -> Result<Outcome, ViewError> {
         let (updates, mut outdated) = coalesce(source, next_offset, updates)?;
         let inner = &*self.inner;
         let _writing = inner.lock();
@@ -164,24 +110,14 @@ impl ViewStore for EmbeddedView {
         let mut batch = inner.db.batch();
         if let Some(present) = &present {
             if owner_epoch < present.owner_epoch {
-                return Ok(Outcome::Fenced {
-                    owner_epoch: present.owner_epoch,
-                });
+                return Ok(Outcome::Fenced { owner_epoch: present.owner_epoch });
             }
             if next_offset <= present.next_offset {
                 if owner_epoch > present.owner_epoch {
-                    inner.put_position(
-                        &mut batch,
-                        &SourcePosition {
-                            owner_epoch,
-                            ..present.clone()
-                        },
-                    )?;
+                    inner.put_position(&mut batch, &SourcePosition { owner_epoch, ..present.clone() })?;
                     batch.commit().map_err(failed("writing a position"))?;
                 }
-                return Ok(Outcome::AlreadyApplied {
-                    next_offset: present.next_offset,
-                });
+                return Ok(Outcome::AlreadyApplied { next_offset: present.next_offset });
             }
         }
 
@@ -191,10 +127,7 @@ impl ViewStore for EmbeddedView {
         for update in &updates {
             let stored = update.key.stored();
             let part_key = format!("{stored}{}", update.part.as_str());
-            if let Some(bytes) = inner
-                .records
-                .get(&part_key)
-                .map_err(failed("reading a part"))?
+            if let Some(bytes) = inner.records.get(&part_key).map_err(failed("reading a part"))?
                 && split_value(&part_key, &bytes)?.0 > update.observed_ms
             {
                 outdated += 1;
@@ -204,32 +137,20 @@ impl ViewStore for EmbeddedView {
                 Body::Put(document) => document.as_bytes(),
                 Body::Delete => &[],
             };
-            batch.insert(
-                &inner.records,
-                part_key,
-                join_value(update.observed_ms, document),
-            );
+            batch.insert(&inner.records, part_key, join_value(update.observed_ms, document));
             let before = match relisted.get(&stored) {
                 Some(listed) => Some(listed.clone()),
                 None => inner.listed(&stored)?,
             };
             if let Some(now) = relist(before.as_ref(), &update.listing, update.listing_ms) {
-                let index_key =
-                    |entry: &str| format!("{}{SEPARATOR}{entry}", update.key.keyspace.as_str());
-                if let Some(before) = before
-                    .as_ref()
-                    .filter(|before| !before.entry.is_empty() && before.entry != now.entry)
-                {
+                let index_key = |entry: &str| format!("{}{SEPARATOR}{entry}", update.key.keyspace.as_str());
+                if let Some(before) = before.as_ref().filter(|before| !before.entry.is_empty() && before.entry != now.entry) {
                     batch.remove(&inner.index, index_key(&before.entry));
                 }
                 if !now.entry.is_empty() {
                     batch.insert(&inner.index, index_key(&now.entry), []);
                 }
-                batch.insert(
-                    &inner.records,
-                    format!("{stored}{LISTED}"),
-                    join_value(now.observed_ms, now.entry.as_bytes()),
-                );
+                batch.insert(&inner.records, format!("{stored}{LISTED}"), join_value(now.observed_ms, now.entry.as_bytes()));
                 relisted.insert(stored, now);
             }
             if !tenants.contains(&update.key.tenant.as_str()) {
@@ -253,11 +174,7 @@ impl ViewStore for EmbeddedView {
             },
         )?;
         batch.commit().map_err(failed("writing a batch"))?;
-        Ok(Outcome::Applied(Applied {
-            written: written.len(),
-            outdated,
-            changed: changed_keys(written.into_iter()),
-        }))
+        Ok(Outcome::Applied(Applied { written: written.len(), outdated, changed: changed_keys(written.into_iter()) }))
     }
 
     fn position(&self, source: &PositionKey) -> Result<Option<SourcePosition>, ViewError> {
@@ -271,13 +188,7 @@ impl ViewStore for EmbeddedView {
         // read again from the log.
         let mut batch = inner.db.batch().durability(Some(PersistMode::SyncData));
         for position in self.session()?.positions()? {
-            let back = SourcePosition {
-                next_offset: 0,
-                watermark_ms: None,
-                observed_ms: None,
-                applied_ms: None,
-                ..position
-            };
+            let back = SourcePosition { next_offset: 0, watermark_ms: None, observed_ms: None, applied_ms: None, ..position };
             inner.put_position(&mut batch, &back)?;
         }
         batch.insert(&inner.meta, CLEARING, []);
@@ -288,10 +199,7 @@ impl ViewStore for EmbeddedView {
 
 impl Backend for EmbeddedView {
     fn session(&self) -> Result<Box<dyn Session + '_>, ViewError> {
-        Ok(Box::new(EmbeddedSession {
-            inner: &self.inner,
-            snapshot: self.inner.db.snapshot(),
-        }))
+        Ok(Box::new(EmbeddedSession { inner: &self.inner, snapshot: self.inner.db.snapshot() }))
     }
 }
 
@@ -304,10 +212,7 @@ struct EmbeddedSession<'a> {
 impl Session for EmbeddedSession<'_> {
     fn positions(&mut self) -> Result<Vec<SourcePosition>, ViewError> {
         let mut positions = Vec::new();
-        for found in self
-            .snapshot
-            .prefix(&self.inner.meta, format!("pos{SEPARATOR}"))
-        {
+        for found in self.snapshot.prefix(&self.inner.meta, format!("pos{SEPARATOR}")) {
             let (key, value) = found.into_inner().map_err(failed("reading positions"))?;
             positions.push(parse_position(&String::from_utf8_lossy(&key), &value)?);
         }
@@ -317,45 +222,26 @@ impl Session for EmbeddedSession<'_> {
     fn tenants(&mut self) -> Result<Vec<String>, ViewError> {
         let prefix = format!("tenant{SEPARATOR}");
         let mut tenants = Vec::new();
-        for found in self
-            .snapshot
-            .prefix(&self.inner.meta, &prefix)
-            .take(MAX_TENANTS)
-        {
+        for found in self.snapshot.prefix(&self.inner.meta, &prefix).take(MAX_TENANTS) {
             let key = found.key().map_err(failed("reading tenants"))?;
-            tenants.push(
-                String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default()).into_owned(),
-            );
+            tenants.push(String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default()).into_owned());
         }
         Ok(tenants)
     }
 
-    fn entries_from(
-        &mut self,
-        keyspace: Keyspace,
-        from: &str,
-        max_rows: usize,
-    ) -> Result<Vec<String>, ViewError> {
+    fn entries_from(&mut self, keyspace: Keyspace, from: &str, max_rows: usize) -> Result<Vec<String>, ViewError> {
         let prefix = format!("{}{SEPARATOR}", keyspace.as_str());
         let mut entries = Vec::new();
         let end = format!("{}{}", keyspace.as_str(), char::from(SEPARATOR as u8 + 1));
-        for found in self
-            .snapshot
-            .range(&self.inner.index, format!("{prefix}{from}")..end)
-            .take(max_rows)
-        {
+        for found in self.snapshot.range(&self.inner.index, format!("{prefix}{from}")..end).take(max_rows) {
             let key = found.key().map_err(failed("reading the index"))?;
-            entries.push(
-                String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default()).into_owned(),
-            );
+            entries.push(String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default()).into_owned());
         }
         Ok(entries)
     }
 
     fn count(&mut self, keyspace: Keyspace, tenant: Option<&str>) -> Result<u64, ViewError> {
-        let prefix = tenant.map_or(format!("{}{SEPARATOR}", keyspace.as_str()), |tenant| {
-            format!("{}{SEPARATOR}{tenant}{SEPARATOR}", keyspace.as_str())
-        });
+        let prefix = tenant.map_or(format!("{}{SEPARATOR}", keyspace.as_str()), |tenant| format!("{}{SEPARATOR}{tenant}{SEPARATOR}", keyspace.as_str()));
         let mut rows = 0;
         for found in self.snapshot.prefix(&self.inner.index, prefix) {
             found.key().map_err(failed("counting"))?;
@@ -372,34 +258,17 @@ impl Session for EmbeddedSession<'_> {
 impl EmbeddedSession<'_> {
     fn record(&self, key: &ViewKey) -> Result<Option<Record>, ViewError> {
         let stored = key.stored();
-        let mut record = Record {
-            key: key.clone(),
-            parts: Default::default(),
-        };
+        let mut record = Record { key: key.clone(), parts: Default::default() };
         for found in self.snapshot.prefix(&self.inner.records, &stored) {
             let (part_key, value) = found.into_inner().map_err(failed("reading a record"))?;
-            let shown = || {
-                format!(
-                    "{key}/{}",
-                    String::from_utf8_lossy(part_key.get(stored.len()..).unwrap_or_default())
-                )
-            };
-            let Some(part) = part_key
-                .get(stored.len()..)
-                .and_then(|name| std::str::from_utf8(name).ok())
-                .and_then(Part::parse)
-            else {
+            let shown = || format!("{key}/{}", String::from_utf8_lossy(part_key.get(stored.len()..).unwrap_or_default()));
+            let Some(part) = part_key.get(stored.len()..).and_then(|name| std::str::from_utf8(name).ok()).and_then(Part::parse) else {
                 continue;
             };
             let (observed_ms, document) = split_value(&shown(), &value)?;
             let document = match document {
                 [] => None,
-                json => Some(
-                    serde_json::from_slice(json).map_err(|error| ViewError::Corrupt {
-                        key: shown(),
-                        cause: error.to_string(),
-                    })?,
-                ),
+                json => Some(serde_json::from_slice(json).map_err(|error| ViewError::Corrupt { key: shown(), cause: error.to_string() })?),
             };
             record.parts.insert(part, (observed_ms, document));
         }
@@ -409,10 +278,7 @@ impl EmbeddedSession<'_> {
 }
 
 fn parse_position(key: &str, bytes: &[u8]) -> Result<SourcePosition, ViewError> {
-    serde_json::from_slice(bytes).map_err(|error| ViewError::Corrupt {
-        key: key.replace(SEPARATOR, "/"),
-        cause: error.to_string(),
-    })
+    serde_json::from_slice(bytes).map_err(|error| ViewError::Corrupt { key: key.replace(SEPARATOR, "/"), cause: error.to_string() })
 }
 
 fn join_value(observed_ms: i64, content: &[u8]) -> Vec<u8> {
@@ -425,10 +291,7 @@ fn join_value(observed_ms: i64, content: &[u8]) -> Vec<u8> {
 fn split_value<'a>(key: &str, value: &'a [u8]) -> Result<(i64, &'a [u8]), ViewError> {
     match value.split_first_chunk::<8>() {
         Some((head, content)) => Ok((i64::from_be_bytes(*head), content)),
-        None => Err(ViewError::Corrupt {
-            key: key.replace(SEPARATOR, "/"),
-            cause: format!("{} bytes instead of at least 8", value.len()),
-        }),
+        None => Err(ViewError::Corrupt { key: key.replace(SEPARATOR, "/"), cause: format!("{} bytes instead of at least 8", value.len()) }),
     }
 }
 

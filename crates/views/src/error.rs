@@ -76,25 +76,13 @@ impl ViewError {
     /// What the reader of the error can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Open { .. } => {
-                "check that the folder exists and is writable; a view can be deleted, it is rebuilt from the log"
-            }
-            Self::Locked { .. } => {
-                "stop the other process, or ask it over HTTP: its endpoint file lies in the data folder"
-            }
-            Self::Unavailable { .. } => {
-                "check that Redis runs and the address is right; the batch is retried and nothing is lost"
-            }
-            Self::Store { .. } => {
-                "check free space and the store's log; the batch can be applied again"
-            }
+            Self::Open { .. } => "check that the folder exists and is writable; a view can be deleted, it is rebuilt from the log",
+            Self::Locked { .. } => "stop the other process, or ask it over HTTP: its endpoint file lies in the data folder",
+            Self::Unavailable { .. } => "check that Redis runs and the address is right; the batch is retried and nothing is lost",
+            Self::Store { .. } => "check free space and the store's log; the batch can be applied again",
             Self::Corrupt { .. } => "clear the view and let it be rebuilt from the log",
-            Self::TooLarge { .. } => {
-                "cut the batch at a record boundary and apply the parts in order"
-            }
-            Self::Invalid { .. } => {
-                "correct the value; ids are 1 to 256 bytes without control characters, tenants have no slash, positions are not negative"
-            }
+            Self::TooLarge { .. } => "cut the batch at a record boundary and apply the parts in order",
+            Self::Invalid { .. } => "correct the value; ids are 1 to 256 bytes without control characters, tenants have no slash, positions are not negative",
             Self::BadCursor => "start again without a cursor",
             Self::Ambiguous { .. } => "name the tenant",
         }
@@ -107,9 +95,6 @@ impl ViewError {
 
     /// Whether the caller's request is at fault, rather than the store.
     pub fn is_callers_fault(&self) -> bool {
-        matches!(
-            self,
-            Self::TooLarge { .. } | Self::Invalid { .. } | Self::BadCursor | Self::Ambiguous { .. }
-        )
+        matches!(self, Self::TooLarge { .. } | Self::Invalid { .. } | Self::BadCursor | Self::Ambiguous { .. })
     }
 }

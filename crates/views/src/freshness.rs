@@ -22,10 +22,7 @@ pub struct PositionKey {
 impl PositionKey {
     /// The form used in stored keys.
     pub(crate) fn stored(&self) -> String {
-        format!(
-            "{}|{}|{}|{}",
-            self.cluster_id, self.topic, self.topic_id, self.partition
-        )
+        format!("{}|{}|{}|{}", self.cluster_id, self.topic, self.topic_id, self.partition)
     }
 
     /// Reads the stored form.
@@ -34,31 +31,16 @@ impl PositionKey {
         if let [cluster_id, topic, topic_id, partition] = pieces[..]
             && let Ok(partition) = partition.parse()
         {
-            return Ok(Self {
-                cluster_id: cluster_id.into(),
-                topic: topic.into(),
-                topic_id: topic_id.into(),
-                partition,
-            });
+            return Ok(Self { cluster_id: cluster_id.into(), topic: topic.into(), topic_id: topic_id.into(), partition });
         }
-        Err(ViewError::Corrupt {
-            key: stored.into(),
-            cause: "not a source position".into(),
-        })
+        Err(ViewError::Corrupt { key: stored.into(), cause: "not a source position".into() })
     }
 
     /// Refuses names that the stored form could not hold.
     pub(crate) fn check(&self) -> Result<(), ViewError> {
         let named = [&self.cluster_id, &self.topic, &self.topic_id];
-        if named
-            .iter()
-            .any(|name| name.contains('|') || name.chars().any(char::is_control))
-            || self.topic.is_empty()
-        {
-            return Err(ViewError::Invalid {
-                what: "source",
-                detail: format!("{self}"),
-            });
+        if named.iter().any(|name| name.contains('|') || name.chars().any(char::is_control)) || self.topic.is_empty() {
+            return Err(ViewError::Invalid { what: "source", detail: format!("{self}") });
         }
         Ok(())
     }
@@ -66,11 +48,7 @@ impl PositionKey {
 
 impl fmt::Display for PositionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}-{} (topic id {}, cluster {})",
-            self.topic, self.partition, self.topic_id, self.cluster_id
-        )
+        write!(f, "{}-{} (topic id {}, cluster {})", self.topic, self.partition, self.topic_id, self.cluster_id)
     }
 }
 
@@ -118,7 +96,6 @@ impl Freshness {
 
     /// How far the view is behind an event clock at `event_now_ms`; never negative, none while the view is empty.
     pub fn lag_ms(&self, event_now_ms: i64) -> Option<i64> {
-        self.newest_observed_ms
-            .map(|newest| event_now_ms.saturating_sub(newest).max(0))
+        self.newest_observed_ms.map(|newest| event_now_ms.saturating_sub(newest).max(0))
     }
 }

@@ -30,52 +30,28 @@ impl BoundingBox {
     /// # Errors
     /// What is wrong with the text, in words for its writer.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let numbers: Vec<f64> = text
-            .split(',')
-            .map(|piece| {
-                piece
-                    .trim()
-                    .parse::<f64>()
-                    .map_err(|_| format!("{piece:?} is not a number"))
-            })
-            .collect::<Result<_, _>>()?;
-        let [
-            min_longitude_deg,
-            min_latitude_deg,
-            max_longitude_deg,
-            max_latitude_deg,
-        ] = numbers[..]
-        else {
-            return Err(format!(
-                "{} numbers instead of 4 (minlon,minlat,maxlon,maxlat)",
-                numbers.len()
-            ));
+        let numbers: Vec<f64> =
+            text.split(',').map(|piece| piece.trim().parse::<f64>().map_err(|_| format!("{piece:?} is not a number"))).collect::<Result<_, _>>()?;
+        let [min_longitude_deg, min_latitude_deg, max_longitude_deg, max_latitude_deg] = numbers[..] else {
+            return Err(format!("{} numbers instead of 4 (minlon,minlat,maxlon,maxlat)", numbers.len()));
         };
         if numbers.iter().any(|number| !number.is_finite()) {
             return Err("a border is not a finite number".into());
         }
         if min_latitude_deg > max_latitude_deg {
-            return Err(format!(
-                "the southern border {min_latitude_deg} lies north of the northern border {max_latitude_deg}"
-            ));
+            return Err(format!("the southern border {min_latitude_deg} lies north of the northern border {max_latitude_deg}"));
         }
         if min_longitude_deg > max_longitude_deg {
             return Err(format!(
                 "the western border {min_longitude_deg} lies east of the eastern border {max_longitude_deg}; ask twice across the 180th meridian"
             ));
         }
-        Ok(Self {
-            min_longitude_deg,
-            min_latitude_deg,
-            max_longitude_deg,
-            max_latitude_deg,
-        })
+        Ok(Self { min_longitude_deg, min_latitude_deg, max_longitude_deg, max_latitude_deg })
     }
 
     /// Whether a place lies inside.
     pub fn contains(&self, latitude_deg: f64, longitude_deg: f64) -> bool {
-        (self.min_latitude_deg..=self.max_latitude_deg).contains(&latitude_deg)
-            && (self.min_longitude_deg..=self.max_longitude_deg).contains(&longitude_deg)
+        (self.min_latitude_deg..=self.max_latitude_deg).contains(&latitude_deg) && (self.min_longitude_deg..=self.max_longitude_deg).contains(&longitude_deg)
     }
 }
 
@@ -92,18 +68,14 @@ impl Cell {
 
     /// The cell of a place; none when it is not on earth.
     pub(crate) fn of(latitude_deg: f64, longitude_deg: f64) -> Option<Self> {
-        let on_earth =
-            (-90.0..=90.0).contains(&latitude_deg) && (-180.0..=180.0).contains(&longitude_deg);
+        let on_earth = (-90.0..=90.0).contains(&latitude_deg) && (-180.0..=180.0).contains(&longitude_deg);
         on_earth.then(|| Self::clamped(latitude_deg, longitude_deg))
     }
 
     fn clamped(latitude_deg: f64, longitude_deg: f64) -> Self {
         // Floats saturate when cast, so borders off the earth end at its edge.
         let index = |deg: f64, last: u32| ((deg * CELLS_PER_DEG).floor() as u32).min(last);
-        Self {
-            row: index(latitude_deg + 90.0, LAST_ROW),
-            column: index(longitude_deg + 180.0, LAST_COLUMN),
-        }
+        Self { row: index(latitude_deg + 90.0, LAST_ROW), column: index(longitude_deg + 180.0, LAST_COLUMN) }
     }
 
     /// Ten digits that sort by row, then column.
@@ -113,10 +85,7 @@ impl Cell {
 
     fn parse(stored: &str) -> Option<Self> {
         let (row, column) = stored.split_at_checked(5)?;
-        Some(Self {
-            row: row.parse().ok()?,
-            column: column.parse().ok()?,
-        })
+        Some(Self { row: row.parse().ok()?, column: column.parse().ok()? })
     }
 }
 
@@ -140,10 +109,7 @@ pub(crate) struct CellRange {
 
 impl CellRange {
     pub(crate) fn of(bounds: &BoundingBox) -> Self {
-        Self {
-            low: Cell::clamped(bounds.min_latitude_deg, bounds.min_longitude_deg),
-            high: Cell::clamped(bounds.max_latitude_deg, bounds.max_longitude_deg),
-        }
+        Self { low: Cell::clamped(bounds.min_latitude_deg, bounds.min_longitude_deg), high: Cell::clamped(bounds.max_latitude_deg, bounds.max_longitude_deg) }
     }
 
     /// Where the walk starts.
@@ -161,25 +127,9 @@ impl CellRange {
         } else if cell.row < self.low.row {
             Step::Seek(self.low.stored())
         } else if cell.column < self.low.column {
-            Step::Seek(
-                Cell {
-                    row: cell.row,
-                    column: self.low.column,
-                }
-                .stored(),
-            )
+            Step::Seek(Cell { row: cell.row, column: self.low.column }.stored())
         } else if cell.column > self.high.column {
-            if cell.row == self.high.row {
-                Step::End
-            } else {
-                Step::Seek(
-                    Cell {
-                        row: cell.row + 1,
-                        column: self.low.column,
-                    }
-                    .stored(),
-                )
-            }
+            if cell.row == self.high.row { Step::End } else { Step::Seek(Cell { row: cell.row + 1, column: self.low.column }.stored()) }
         } else {
             Step::Inside
         }
@@ -199,22 +149,12 @@ mod tests {
         let mut cells: Vec<String> = Vec::new();
         for row in -8..30 {
             for column in -8..30 {
-                cells.push(
-                    Cell::of(
-                        48.0 + f64::from(row) * 0.013,
-                        12.2 + f64::from(column) * 0.017,
-                    )
-                    .unwrap()
-                    .stored(),
-                );
+                cells.push(Cell::of(48.0 + f64::from(row) * 0.013, 12.2 + f64::from(column) * 0.017).unwrap().stored());
             }
         }
         cells.sort();
         cells.push(Cell::UNPLACED.into());
-        let inside_by_scan: Vec<&String> = cells
-            .iter()
-            .filter(|cell| range.step(cell) == Step::Inside)
-            .collect();
+        let inside_by_scan: Vec<&String> = cells.iter().filter(|cell| range.step(cell) == Step::Inside).collect();
         assert!(inside_by_scan.len() > 20, "the lattice must cover the box");
 
         let (mut at, mut found, mut looked_at) = (range.start(), Vec::new(), 0);
@@ -239,11 +179,7 @@ mod tests {
             }
         }
         assert_eq!(found, inside_by_scan);
-        assert!(
-            looked_at < cells.len() / 3,
-            "{looked_at} of {} entries were looked at",
-            cells.len()
-        );
+        assert!(looked_at < cells.len() / 3, "{looked_at} of {} entries were looked at", cells.len());
     }
 
     #[test]
@@ -252,11 +188,7 @@ mod tests {
         assert!(BoundingBox::parse("1,2,3,x").is_err());
         assert!(BoundingBox::parse("1,2,3,NaN").is_err());
         assert!(BoundingBox::parse("3,2,1,4").unwrap_err().contains("180th"));
-        assert!(
-            BoundingBox::parse("-180,-90,180,90")
-                .unwrap()
-                .contains(0.0, 0.0)
-        );
+        assert!(BoundingBox::parse("-180,-90,180,90").unwrap().contains(0.0, 0.0));
     }
 
     #[test]

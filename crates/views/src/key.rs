@@ -27,13 +27,7 @@ pub enum Keyspace {
 
 impl Keyspace {
     /// All keyspaces, in the order of their indexes.
-    pub const ALL: [Self; 5] = [
-        Self::Bin,
-        Self::Alert,
-        Self::Truck,
-        Self::Site,
-        Self::Facility,
-    ];
+    pub const ALL: [Self; 5] = [Self::Bin, Self::Alert, Self::Truck, Self::Site, Self::Facility];
 
     /// The name used in stored keys and in answers.
     pub fn as_str(self) -> &'static str {
@@ -90,16 +84,7 @@ impl Part {
 
     /// The part of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        [
-            Self::Features,
-            Self::Forecast,
-            Self::Alert,
-            Self::Position,
-            Self::Status,
-            Self::Reference,
-        ]
-        .into_iter()
-        .find(|part| part.as_str() == name)
+        [Self::Features, Self::Forecast, Self::Alert, Self::Position, Self::Status, Self::Reference].into_iter().find(|part| part.as_str() == name)
     }
 }
 
@@ -119,32 +104,17 @@ impl ViewKey {
     ///
     /// # Errors
     /// [`ViewError::Invalid`] when tenant or id is empty, too long, or holds control characters, or the tenant a slash.
-    pub fn new(
-        keyspace: Keyspace,
-        tenant: impl Into<String>,
-        id: impl Into<String>,
-    ) -> Result<Self, ViewError> {
+    pub fn new(keyspace: Keyspace, tenant: impl Into<String>, id: impl Into<String>) -> Result<Self, ViewError> {
         let (tenant, id) = (tenant.into(), id.into());
         for (what, value) in [("tenant", &tenant), ("id", &id)] {
             // Ids may hold slashes (`device/alert`), so tenants may not: keys would be ambiguous.
             let ambiguous = what == "tenant" && value.contains('/');
-            if value.is_empty()
-                || value.len() > MAX_ID_BYTES
-                || value.chars().any(char::is_control)
-                || ambiguous
-            {
+            if value.is_empty() || value.len() > MAX_ID_BYTES || value.chars().any(char::is_control) || ambiguous {
                 let shown: String = value.chars().take(40).collect();
-                return Err(ViewError::Invalid {
-                    what,
-                    detail: format!("{shown:?} ({} bytes)", value.len()),
-                });
+                return Err(ViewError::Invalid { what, detail: format!("{shown:?} ({} bytes)", value.len()) });
             }
         }
-        Ok(Self {
-            keyspace,
-            tenant,
-            id,
-        })
+        Ok(Self { keyspace, tenant, id })
     }
 
     /// The prefix all stored parts of this record share.

@@ -20,8 +20,7 @@ pub(crate) enum Listing {
 impl Listing {
     /// By place: known places replace, unknown ones only make sure that the record is listed at all.
     pub(crate) fn by_place(key: &ViewKey, place: Option<(f64, f64)>) -> Self {
-        match place.and_then(|(latitude_deg, longitude_deg)| Cell::of(latitude_deg, longitude_deg))
-        {
+        match place.and_then(|(latitude_deg, longitude_deg)| Cell::of(latitude_deg, longitude_deg)) {
             Some(cell) => Self::List(entry(&key.tenant, &cell.stored(), &key.id)),
             None => Self::IfAbsent(entry(&key.tenant, Cell::UNPLACED, &key.id)),
         }
@@ -29,11 +28,7 @@ impl Listing {
 
     /// By time, newest first.
     pub(crate) fn by_time(key: &ViewKey, observed_ms: i64) -> Self {
-        Self::List(entry(
-            &key.tenant,
-            &format!("{:019}", i64::MAX - observed_ms.max(0)),
-            &key.id,
-        ))
+        Self::List(entry(&key.tenant, &format!("{:019}", i64::MAX - observed_ms.max(0)), &key.id))
     }
 }
 
@@ -58,32 +53,14 @@ pub(crate) struct Listed {
 }
 
 /// What to do with the index: `None` leaves it, otherwise the new state.
-pub(crate) fn relist(
-    present: Option<&Listed>,
-    listing: &Listing,
-    observed_ms: i64,
-) -> Option<Listed> {
+pub(crate) fn relist(present: Option<&Listed>, listing: &Listing, observed_ms: i64) -> Option<Listed> {
     let newest = present.is_none_or(|listed| observed_ms >= listed.observed_ms);
     match listing {
-        Listing::List(entry) if newest => Some(Listed {
-            observed_ms,
-            entry: entry.clone(),
-        }),
-        Listing::Unlist if newest => Some(Listed {
-            observed_ms,
-            entry: String::new(),
-        }),
+        Listing::List(entry) if newest => Some(Listed { observed_ms, entry: entry.clone() }),
+        Listing::Unlist if newest => Some(Listed { observed_ms, entry: String::new() }),
         // Event time 0: any part that knows the place replaces this one.
-        Listing::IfAbsent(entry) if present.is_none() => Some(Listed {
-            observed_ms: 0,
-            entry: entry.clone(),
-        }),
-        Listing::IfAbsent(entry) => present
-            .filter(|listed| listed.entry.is_empty() && newest)
-            .map(|listed| Listed {
-                entry: entry.clone(),
-                ..*listed
-            }),
+        Listing::IfAbsent(entry) if present.is_none() => Some(Listed { observed_ms: 0, entry: entry.clone() }),
+        Listing::IfAbsent(entry) => present.filter(|listed| listed.entry.is_empty() && newest).map(|listed| Listed { entry: entry.clone(), ..*listed }),
         _ => None,
     }
 }
@@ -93,26 +70,17 @@ mod tests {
     use super::*;
 
     fn listed(observed_ms: i64, entry: &str) -> Listed {
-        Listed {
-            observed_ms,
-            entry: entry.into(),
-        }
+        Listed { observed_ms, entry: entry.into() }
     }
 
     #[test]
     fn a_later_event_time_replaces_an_earlier_one_and_never_the_other_way_round() {
         let to_b = Listing::List("b".into());
         assert_eq!(relist(None, &to_b, 5), Some(listed(5, "b")));
-        assert_eq!(
-            relist(Some(&listed(5, "a")), &to_b, 6),
-            Some(listed(6, "b"))
-        );
+        assert_eq!(relist(Some(&listed(5, "a")), &to_b, 6), Some(listed(6, "b")));
         assert_eq!(relist(Some(&listed(5, "a")), &to_b, 4), None);
         assert_eq!(relist(Some(&listed(5, "a")), &Listing::Unlist, 4), None);
-        assert_eq!(
-            relist(Some(&listed(5, "a")), &Listing::Unlist, 5),
-            Some(listed(5, ""))
-        );
+        assert_eq!(relist(Some(&listed(5, "a")), &Listing::Unlist, 5), Some(listed(5, "")));
     }
 
     #[test]
@@ -120,29 +88,16 @@ mod tests {
         let unplaced = Listing::IfAbsent("unplaced".into());
         assert_eq!(relist(Some(&listed(5, "a")), &unplaced, 9), None);
         assert_eq!(relist(None, &unplaced, 9), Some(listed(0, "unplaced")));
-        assert_eq!(
-            relist(Some(&listed(0, "unplaced")), &Listing::List("a".into()), 3),
-            Some(listed(3, "a"))
-        );
+        assert_eq!(relist(Some(&listed(0, "unplaced")), &Listing::List("a".into()), 3), Some(listed(3, "a")));
     }
 
     #[test]
     fn newer_alerts_sort_first() {
-        let key = |id: &str| ViewKey {
-            keyspace: crate::Keyspace::Alert,
-            tenant: "t".into(),
-            id: id.into(),
-        };
-        let (Listing::List(older), Listing::List(newer)) = (
-            Listing::by_time(&key("a"), 1_000),
-            Listing::by_time(&key("b"), 2_000),
-        ) else {
+        let key = |id: &str| ViewKey { keyspace: crate::Keyspace::Alert, tenant: "t".into(), id: id.into() };
+        let (Listing::List(older), Listing::List(newer)) = (Listing::by_time(&key("a"), 1_000), Listing::by_time(&key("b"), 2_000)) else {
             panic!("both are listed");
         };
         assert!(newer < older);
-        assert_eq!(
-            split_entry(&newer).map(|(tenant, _, id)| (tenant, id)),
-            Some(("t", "b"))
-        );
+        assert_eq!(split_entry(&newer).map(|(tenant, _, id)| (tenant, id)), Some(("t", "b")));
     }
 }

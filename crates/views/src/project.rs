@@ -29,10 +29,7 @@ impl ProjectError {
 /// # Errors
 /// When tenant, event time or id are missing or unusable.
 pub fn project(topic: &str, key: &[u8], value: &Value) -> Result<Vec<Update>, ProjectError> {
-    let fail = |detail: String| ProjectError {
-        topic: topic.into(),
-        detail,
-    };
+    let fail = |detail: String| ProjectError { topic: topic.into(), detail };
     let (keyspace, part, id_field) = match topic {
         "bin.features" => (Keyspace::Bin, Part::Features, "device_id"),
         "bin.forecast" => (Keyspace::Bin, Part::Forecast, "device_id"),
@@ -43,12 +40,7 @@ pub fn project(topic: &str, key: &[u8], value: &Value) -> Result<Vec<Update>, Pr
         "ref.facility" => (Keyspace::Facility, Part::Reference, "facility_id"),
         _ => return Ok(Vec::new()),
     };
-    let text = |field: &str| {
-        value
-            .get(field)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
+    let text = |field: &str| value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
     let tenant = text("tenant").ok_or_else(|| fail("tenant is missing".into()))?;
     let mut id = match text(id_field) {
         Some(id) => id.to_owned(),
@@ -57,32 +49,20 @@ pub fn project(topic: &str, key: &[u8], value: &Value) -> Result<Vec<Update>, Pr
             .ok()
             .filter(|id| !id.is_empty())
             .map(str::to_owned)
-            .ok_or_else(|| {
-                fail(format!(
-                    "{id_field} is missing, and the record's key is not text"
-                ))
-            })?,
+            .ok_or_else(|| fail(format!("{id_field} is missing, and the record's key is not text")))?,
     };
     if keyspace == Keyspace::Alert {
         let alert = text("alert").ok_or_else(|| fail("alert is missing".into()))?;
         id = format!("{id}/{alert}");
     }
-    let observed_ms = value
-        .get("observed_at")
-        .and_then(event_time_ms)
-        .ok_or_else(|| fail("observed_at is not a time in UTC ms".into()))?;
+    let observed_ms = value.get("observed_at").and_then(event_time_ms).ok_or_else(|| fail("observed_at is not a time in UTC ms".into()))?;
     let key = ViewKey::new(keyspace, tenant, id).map_err(|error| fail(error.to_string()))?;
     Ok(vec![Update::put(key, part, observed_ms, value)])
 }
 
 /// Whole milliseconds, also when an encoder wrote them as a float.
 fn event_time_ms(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| {
-        value
-            .as_f64()
-            .filter(|ms| ms.is_finite() && ms.abs() < 9.0e15)
-            .map(|ms| ms as i64)
-    })
+    value.as_i64().or_else(|| value.as_f64().filter(|ms| ms.is_finite() && ms.abs() < 9.0e15).map(|ms| ms as i64))
 }
 
 #[cfg(test)]
@@ -95,20 +75,11 @@ mod tests {
     fn each_output_topic_feeds_its_record() {
         let base = json!({"tenant": "acme", "observed_at": 1_700_000_000_000_i64, "device_id": "d1", "vehicle_id": "v1", "site_id": "s1",
             "facility_id": "f1", "alert": "fire", "state": "raised", "latitude_deg": 48.1, "longitude_deg": 11.5});
-        let keys: Vec<String> = [
-            "bin.features",
-            "bin.forecast",
-            "bin.alert",
-            "vehicle.position",
-            "vehicle.status",
-            "ref.site",
-            "ref.facility",
-            "road.speed",
-        ]
-        .iter()
-        .flat_map(|topic| project(topic, b"k", &base).unwrap())
-        .map(|update| format!("{} {}", update.key(), update.part().as_str()))
-        .collect();
+        let keys: Vec<String> = ["bin.features", "bin.forecast", "bin.alert", "vehicle.position", "vehicle.status", "ref.site", "ref.facility", "road.speed"]
+            .iter()
+            .flat_map(|topic| project(topic, b"k", &base).unwrap())
+            .map(|update| format!("{} {}", update.key(), update.part().as_str()))
+            .collect();
         assert_eq!(
             keys,
             [
@@ -125,32 +96,18 @@ mod tests {
 
     #[test]
     fn a_record_without_tenant_time_or_id_is_named_not_guessed() {
-        let detail = |value: Value| {
-            project("bin.features", b"", &value)
-                .unwrap_err()
-                .to_string()
-        };
+        let detail = |value: Value| project("bin.features", b"", &value).unwrap_err().to_string();
         assert!(detail(json!({"device_id": "d", "observed_at": 1})).contains("tenant"));
         assert!(detail(json!({"tenant": "t", "device_id": "d"})).contains("observed_at"));
-        assert!(
-            detail(json!({"tenant": "t", "device_id": "d", "observed_at": "yesterday"}))
-                .contains("observed_at")
-        );
+        assert!(detail(json!({"tenant": "t", "device_id": "d", "observed_at": "yesterday"})).contains("observed_at"));
         assert!(detail(json!({"tenant": "t", "observed_at": 1})).contains("device_id"));
-        assert!(
-            detail(json!({"tenant": "t", "device_id": "a\nb", "observed_at": 1})).contains("id")
-        );
+        assert!(detail(json!({"tenant": "t", "device_id": "a\nb", "observed_at": 1})).contains("id"));
         assert!(detail(Value::Null).contains("tenant"));
     }
 
     #[test]
     fn the_records_key_stands_in_for_a_missing_id() {
-        let updates = project(
-            "vehicle.position",
-            b"v7",
-            &json!({"tenant": "t", "observed_at": 1.0}),
-        )
-        .unwrap();
+        let updates = project("vehicle.position", b"v7", &json!({"tenant": "t", "observed_at": 1.0})).unwrap();
         assert_eq!(updates[0].key().id, "v7");
     }
 }

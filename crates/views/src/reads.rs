@@ -75,18 +75,13 @@ pub struct BinFilter {
 
 impl BinFilter {
     fn matches(&self, bin: &BinSummary) -> bool {
-        let same =
-            |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
         same(&self.waste_stream, &bin.waste_stream)
             && same(&self.sensor_health, &bin.sensor_health)
             && same(&self.site_id, &bin.site_id)
             && same(&self.rung, &bin.rung)
-            && self
-                .level_at_least
-                .is_none_or(|limit| bin.filling_level.is_some_and(|level| level >= limit))
-            && self
-                .hours_to_full_below
-                .is_none_or(|limit| bin.hours_to_full_p50.is_some_and(|hours| hours < limit))
+            && self.level_at_least.is_none_or(|limit| bin.filling_level.is_some_and(|level| level >= limit))
+            && self.hours_to_full_below.is_none_or(|limit| bin.hours_to_full_p50.is_some_and(|hours| hours < limit))
     }
 }
 
@@ -133,12 +128,7 @@ pub trait ViewReads: Send + Sync {
     ///
     /// # Errors
     /// [`ViewError::Ambiguous`], or when the store cannot be read.
-    fn get(
-        &self,
-        keyspace: Keyspace,
-        tenant: Option<&str>,
-        id: &str,
-    ) -> Result<Read<Option<Record>>, ViewError>;
+    fn get(&self, keyspace: Keyspace, tenant: Option<&str>, id: &str) -> Result<Read<Option<Record>>, ViewError>;
 
     /// The records under these keys that exist, in their order.
     ///
@@ -172,30 +162,16 @@ pub trait ViewReads: Send + Sync {
 }
 
 impl<B: Backend> ViewReads for B {
-    fn get(
-        &self,
-        keyspace: Keyspace,
-        tenant: Option<&str>,
-        id: &str,
-    ) -> Result<Read<Option<Record>>, ViewError> {
+    fn get(&self, keyspace: Keyspace, tenant: Option<&str>, id: &str) -> Result<Read<Option<Record>>, ViewError> {
         let mut session = self.session()?;
         let freshness = Freshness::of(session.positions()?);
         let tenants = tenants(&mut *session, tenant)?;
-        let keys: Vec<ViewKey> = tenants
-            .into_iter()
-            .filter_map(|tenant| ViewKey::new(keyspace, tenant, id).ok())
-            .collect();
+        let keys: Vec<ViewKey> = tenants.into_iter().filter_map(|tenant| ViewKey::new(keyspace, tenant, id).ok()).collect();
         let mut found: Vec<Record> = session.records(&keys)?.into_iter().flatten().collect();
         if found.len() > 1 {
-            return Err(ViewError::Ambiguous {
-                id: id.into(),
-                tenants: found.len(),
-            });
+            return Err(ViewError::Ambiguous { id: id.into(), tenants: found.len() });
         }
-        Ok(Read {
-            value: found.pop(),
-            freshness,
-        })
+        Ok(Read { value: found.pop(), freshness })
     }
 
     fn get_many(&self, keys: &[ViewKey]) -> Result<Read<Vec<Record>>, ViewError> {
@@ -212,11 +188,7 @@ impl<B: Backend> ViewReads for B {
         let range = query.bounds.as_ref().map(CellRange::of);
         scan(self, Keyspace::Bin, &query.list, range, |record| {
             let bin = BinSummary::of(record);
-            let inside = query.bounds.is_none_or(|bounds| {
-                bin.latitude_deg
-                    .zip(bin.longitude_deg)
-                    .is_some_and(|(lat, lon)| bounds.contains(lat, lon))
-            });
+            let inside = query.bounds.is_none_or(|bounds| bin.latitude_deg.zip(bin.longitude_deg).is_some_and(|(lat, lon)| bounds.contains(lat, lon)));
             inside && query.filter.matches(&bin)
         })
     }
@@ -261,31 +233,19 @@ fn scan(
 ) -> Result<Read<Page>, ViewError> {
     let limit = query.limit.clamp(1, MAX_PAGE_ROWS);
     let after = query.cursor.as_deref().map(cursor_entry).transpose()?;
-    let after_tenant = after
-        .as_deref()
-        .and_then(|after| after.split(SEPARATOR).next())
-        .map(str::to_owned);
+    let after_tenant = after.as_deref().and_then(|after| after.split(SEPARATOR).next()).map(str::to_owned);
     let mut session = backend.session()?;
     let freshness = Freshness::of(session.positions()?);
-    let mut page = Page {
-        records: Vec::new(),
-        cursor: None,
-    };
+    let mut page = Page { records: Vec::new(), cursor: None };
     let mut looked_at = 0;
 
     'tenants: for tenant in tenants(&mut *session, query.tenant.as_deref())? {
         let end = format!("{tenant}{}", char::from(SEPARATOR as u8 + 1));
-        let start = entry(
-            &tenant,
-            &range.map(|range| range.start()).unwrap_or_default(),
-            "",
-        );
+        let start = entry(&tenant, &range.map(|range| range.start()).unwrap_or_default(), "");
         // Entries hold no characters below the separator, so this is the next possible entry.
         let mut from = match &after_tenant {
             Some(before) if *before > tenant => continue,
-            Some(before) if *before == tenant => after
-                .as_ref()
-                .map_or(start, |after| format!("{after}{SEPARATOR}")),
+            Some(before) if *before == tenant => after.as_ref().map_or(start, |after| format!("{after}{SEPARATOR}")),
             _ => start,
         };
         loop {
@@ -303,14 +263,7 @@ fn scan(
                 match range.map_or(Step::Inside, |range| range.step(sort)) {
                     Step::Inside => {
                         from = format!("{found}{SEPARATOR}");
-                        candidates.push((
-                            ViewKey {
-                                keyspace,
-                                tenant: tenant.clone(),
-                                id: id.to_owned(),
-                            },
-                            found,
-                        ));
+                        candidates.push((ViewKey { keyspace, tenant: tenant.clone(), id: id.to_owned() }, found));
                     }
                     Step::Seek(sort) => {
                         seek = Some(entry(&tenant, &sort, ""));
@@ -322,10 +275,7 @@ fn scan(
                     }
                 }
             }
-            let keys: Vec<ViewKey> = candidates
-                .iter()
-                .map(|candidate| candidate.0.clone())
-                .collect();
+            let keys: Vec<ViewKey> = candidates.iter().map(|candidate| candidate.0.clone()).collect();
             for (record, (_, found)) in session.records(&keys)?.into_iter().zip(candidates) {
                 // A record may have gone between index and value; it is then not listed any more.
                 if let Some(record) = record.filter(|record| matches(record)) {
@@ -347,10 +297,7 @@ fn scan(
             }
         }
     }
-    Ok(Read {
-        value: page,
-        freshness,
-    })
+    Ok(Read { value: page, freshness })
 }
 
 /// Cursors are index entries in hexadecimal: opaque, and safe in a URL.
@@ -362,15 +309,7 @@ fn cursor_entry(cursor: &str) -> Result<String, ViewError> {
     if !cursor.len().is_multiple_of(2) || cursor.len() > 4096 || !cursor.is_ascii() {
         return Err(ViewError::BadCursor);
     }
-    let bytes: Result<Vec<u8>, _> = (0..cursor.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&cursor[at..at + 2], 16))
-        .collect();
-    let entry = String::from_utf8(bytes.map_err(|_| ViewError::BadCursor)?)
-        .map_err(|_| ViewError::BadCursor)?;
-    if entry.contains(SEPARATOR) {
-        Ok(entry)
-    } else {
-        Err(ViewError::BadCursor)
-    }
+    let bytes: Result<Vec<u8>, _> = (0..cursor.len()).step_by(2).map(|at| u8::from_str_radix(&cursor[at..at + 2], 16)).collect();
+    let entry = String::from_utf8(bytes.map_err(|_| ViewError::BadCursor)?).map_err(|_| ViewError::BadCursor)?;
+    if entry.contains(SEPARATOR) { Ok(entry) } else { Err(ViewError::BadCursor) }
 }

@@ -1,9 +1,6 @@
 //! A real Redis for tests: a process of our own on a free port in a temporary folder, ended by its handle.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "waits for a process that gives no sign but its port"
-)]
+#![allow(clippy::disallowed_methods, reason = "waits for a process that gives no sign but its port")]
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -18,29 +15,15 @@ pub(crate) struct RedisServer {
 impl RedisServer {
     /// Starts a server; none, visibly, where `redis-server` is not installed.
     pub(crate) fn start() -> Option<Self> {
-        let known = Command::new("redis-server")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let known = Command::new("redis-server").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if known.is_err() {
-            eprintln!(
-                "SKIPPED: redis-server is not on PATH; install it with: apt-get install -y redis-server"
-            );
+            eprintln!("SKIPPED: redis-server is not on PATH; install it with: apt-get install -y redis-server");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = spawn(port, &folder);
-        Some(Self {
-            child,
-            port,
-            folder,
-        })
+        Some(Self { child, port, folder })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -59,17 +42,7 @@ impl RedisServer {
 
 fn spawn(port: u16, folder: &tempfile::TempDir) -> Child {
     let mut child = Command::new("redis-server")
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--dir",
-        ])
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -41,11 +41,7 @@ pub struct RedisViewOptions {
 impl RedisViewOptions {
     /// The view `wastestream` at this address, with a limit of 5 s per call.
     pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            name: "wastestream".into(),
-            timeout_ms: 5_000,
-        }
+        Self { url: url.into(), name: "wastestream".into(), timeout_ms: 5_000 }
     }
 }
 
@@ -70,19 +66,10 @@ impl RedisView {
     /// # Errors
     /// [`ViewError::Unavailable`] when Redis does not answer, [`ViewError::Invalid`] for an unusable URL or name.
     pub fn connect(options: &RedisViewOptions) -> Result<Self, ViewError> {
-        if options.name.is_empty()
-            || options.name.contains(['{', '}', '*', '?', '[', ']', '\\'])
-            || options.name.chars().any(char::is_control)
-        {
-            return Err(ViewError::Invalid {
-                what: "view name",
-                detail: format!("{:?}", options.name),
-            });
+        if options.name.is_empty() || options.name.contains(['{', '}', '*', '?', '[', ']', '\\']) || options.name.chars().any(char::is_control) {
+            return Err(ViewError::Invalid { what: "view name", detail: format!("{:?}", options.name) });
         }
-        let client = Client::open(options.url.as_str()).map_err(|error| ViewError::Invalid {
-            what: "Redis URL",
-            detail: error.to_string(),
-        })?;
+        let client = Client::open(options.url.as_str()).map_err(|error| ViewError::Invalid { what: "Redis URL", detail: error.to_string() })?;
         let address = client.get_connection_info().addr().to_string();
         let inner = Inner {
             client,
@@ -92,9 +79,7 @@ impl RedisView {
             apply: Script::new(APPLY),
             idle: Mutex::new(Vec::new()),
         };
-        let view = Self {
-            inner: Arc::new(inner),
-        };
+        let view = Self { inner: Arc::new(inner) };
         let interrupted = view.inner.with("connecting", |connection| {
             // Managed servers may refuse CONFIG; then nobody can tell.
             let policy: Vec<String> = redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy").query(connection).unwrap_or_default();
@@ -121,30 +106,16 @@ impl Inner {
     }
 
     fn failed(&self, doing: &'static str, error: &RedisError) -> ViewError {
-        let outage = error.is_io_error()
-            || error.is_timeout()
-            || error.is_connection_dropped()
-            || error.is_connection_refusal();
+        let outage = error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || error.is_connection_refusal();
         if outage {
-            ViewError::Unavailable {
-                address: self.address.clone(),
-                cause: error.to_string(),
-            }
+            ViewError::Unavailable { address: self.address.clone(), cause: error.to_string() }
         } else {
-            ViewError::Store {
-                doing,
-                cause: error.to_string(),
-            }
+            ViewError::Store { doing, cause: error.to_string() }
         }
     }
 
     fn take_connection(&self) -> Result<Connection, ViewError> {
-        if let Some(connection) = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
-        {
+        if let Some(connection) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(connection);
         }
         let open = || {
@@ -165,11 +136,7 @@ impl Inner {
 
     /// Runs calls on a connection. After an error the connection is closed, never reused: a late reply must not be taken for
     /// the answer to the next call.
-    pub(crate) fn with<T>(
-        &self,
-        doing: &'static str,
-        calls: impl FnOnce(&mut Connection) -> Result<T, RedisError>,
-    ) -> Result<T, ViewError> {
+    pub(crate) fn with<T>(&self, doing: &'static str, calls: impl FnOnce(&mut Connection) -> Result<T, RedisError>) -> Result<T, ViewError> {
         let mut connection = self.take_connection()?;
         match calls(&mut connection) {
             Ok(value) => {
@@ -179,58 +146,28 @@ impl Inner {
             Err(error) => {
                 if error.is_connection_dropped() {
                     // The server may have restarted: the other idle connections are dead too.
-                    self.idle
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .clear();
+                    self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 }
                 Err(self.failed(doing, &error))
             }
         }
     }
 
-    pub(crate) fn parse_position(
-        &self,
-        source: &str,
-        fields: &HashMap<String, String>,
-    ) -> Result<SourcePosition, ViewError> {
-        let number = |field: &str| {
-            fields
-                .get(field)
-                .filter(|text| !text.is_empty())
-                .map(|text| text.parse::<i64>())
-                .transpose()
-        };
-        let corrupt = |cause: String| ViewError::Corrupt {
-            key: self.key(&format!("pos:{source}")),
-            cause,
-        };
+    pub(crate) fn parse_position(&self, source: &str, fields: &HashMap<String, String>) -> Result<SourcePosition, ViewError> {
+        let number = |field: &str| fields.get(field).filter(|text| !text.is_empty()).map(|text| text.parse::<i64>()).transpose();
+        let corrupt = |cause: String| ViewError::Corrupt { key: self.key(&format!("pos:{source}")), cause };
         let parsed = || -> Result<SourcePosition, std::num::ParseIntError> {
             Ok(SourcePosition {
-                source: PositionKey {
-                    cluster_id: String::new(),
-                    topic: String::new(),
-                    topic_id: String::new(),
-                    partition: 0,
-                },
-                owner_epoch: fields
-                    .get("owner_epoch")
-                    .map_or("", String::as_str)
-                    .parse()?,
-                next_offset: fields
-                    .get("next_offset")
-                    .map_or("", String::as_str)
-                    .parse()?,
+                source: PositionKey { cluster_id: String::new(), topic: String::new(), topic_id: String::new(), partition: 0 },
+                owner_epoch: fields.get("owner_epoch").map_or("", String::as_str).parse()?,
+                next_offset: fields.get("next_offset").map_or("", String::as_str).parse()?,
                 watermark_ms: number("watermark_ms")?,
                 observed_ms: number("observed_ms")?,
                 applied_ms: number("applied_ms")?,
             })
         };
         let position = parsed().map_err(|error| corrupt(error.to_string()))?;
-        Ok(SourcePosition {
-            source: PositionKey::parse(source)?,
-            ..position
-        })
+        Ok(SourcePosition { source: PositionKey::parse(source)?, ..position })
     }
 
     fn finish_clear(&self) -> Result<(), ViewError> {
@@ -242,13 +179,8 @@ impl Inner {
             connection.unlink::<_, ()>(self.key("tenants"))?;
             let mut cursor: u64 = 0;
             loop {
-                let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
-                    .arg(cursor)
-                    .arg("MATCH")
-                    .arg(self.key("rec:*"))
-                    .arg("COUNT")
-                    .arg(CLEAR_CHUNK_ROWS)
-                    .query(connection)?;
+                let (next, keys): (u64, Vec<String>) =
+                    redis::cmd("SCAN").arg(cursor).arg("MATCH").arg(self.key("rec:*")).arg("COUNT").arg(CLEAR_CHUNK_ROWS).query(connection)?;
                 if !keys.is_empty() {
                     connection.unlink::<_, ()>(keys)?;
                 }
@@ -272,37 +204,21 @@ fn ms_digits(ms: i64) -> String {
 }
 
 impl ViewStore for RedisView {
-    fn apply(
-        &mut self,
-        source: &PositionKey,
-        owner_epoch: u64,
-        next_offset: i64,
-        progress: Progress,
-        updates: Vec<Update>,
-    ) -> Result<Outcome, ViewError> {
+    fn apply(&mut self, source: &PositionKey, owner_epoch: u64, next_offset: i64, progress: Progress, updates: Vec<Update>) -> Result<Outcome, ViewError> {
         let (updates, outdated) = coalesce(source, next_offset, updates)?;
         let inner = &*self.inner;
         let stored_source = source.stored();
         let mut call = inner.apply.prepare_invoke();
-        call.key(inner.key(&format!("pos:{stored_source}")))
-            .key(inner.key("sources"))
-            .key(inner.key("tenants"));
+        call.key(inner.key(&format!("pos:{stored_source}"))).key(inner.key("sources")).key(inner.key("tenants"));
         for keyspace in Keyspace::ALL {
             call.key(inner.index_key(keyspace));
         }
         let optional = |ms: Option<i64>| ms.map(ms_digits).unwrap_or_default();
-        call.arg(&stored_source)
-            .arg(digits(owner_epoch))
-            .arg(ms_digits(next_offset));
-        call.arg(optional(progress.watermark_ms))
-            .arg(optional(progress.observed_ms))
-            .arg(ms_digits(progress.applied_ms));
+        call.arg(&stored_source).arg(digits(owner_epoch)).arg(ms_digits(next_offset));
+        call.arg(optional(progress.watermark_ms)).arg(optional(progress.observed_ms)).arg(ms_digits(progress.applied_ms));
         for update in &updates {
             call.key(inner.key(&format!("rec:{}", update.key)));
-            let index = Keyspace::ALL
-                .iter()
-                .position(|keyspace| *keyspace == update.key.keyspace)
-                .unwrap_or_default();
+            let index = Keyspace::ALL.iter().position(|keyspace| *keyspace == update.key.keyspace).unwrap_or_default();
             let document = match &update.body {
                 Body::Put(document) => document.as_str(),
                 Body::Delete => "",
@@ -312,43 +228,20 @@ impl ViewStore for RedisView {
                 Listing::IfAbsent(entry) => ("if_absent", entry.as_str()),
                 Listing::Unlist => ("unlist", ""),
             };
-            call.arg(index)
-                .arg(&update.key.tenant)
-                .arg(update.part.as_str())
-                .arg(ms_digits(update.observed_ms))
-                .arg(document);
-            call.arg(operation)
-                .arg(entry)
-                .arg(ms_digits(update.listing_ms));
+            call.arg(index).arg(&update.key.tenant).arg(update.part.as_str()).arg(ms_digits(update.observed_ms)).arg(document);
+            call.arg(operation).arg(entry).arg(ms_digits(update.listing_ms));
         }
         let doing = "applying a batch";
-        let (verdict, detail): (String, String) =
-            inner.with(doing, |connection| call.invoke(connection))?;
-        let unexpected = || ViewError::Store {
-            doing,
-            cause: format!("unexpected reply {verdict} {detail}"),
-        };
+        let (verdict, detail): (String, String) = inner.with(doing, |connection| call.invoke(connection))?;
+        let unexpected = || ViewError::Store { doing, cause: format!("unexpected reply {verdict} {detail}") };
         match verdict.as_str() {
             "applied" => {
-                let written: Vec<&Update> = updates
-                    .iter()
-                    .zip(detail.bytes())
-                    .filter(|(_, flag)| *flag == b'1')
-                    .map(|(update, _)| update)
-                    .collect();
+                let written: Vec<&Update> = updates.iter().zip(detail.bytes()).filter(|(_, flag)| *flag == b'1').map(|(update, _)| update).collect();
                 let lost = updates.len() - written.len();
-                Ok(Outcome::Applied(Applied {
-                    written: written.len(),
-                    outdated: outdated + lost,
-                    changed: changed_keys(written.into_iter()),
-                }))
+                Ok(Outcome::Applied(Applied { written: written.len(), outdated: outdated + lost, changed: changed_keys(written.into_iter()) }))
             }
-            "already" => Ok(Outcome::AlreadyApplied {
-                next_offset: detail.parse().map_err(|_| unexpected())?,
-            }),
-            "fenced" => Ok(Outcome::Fenced {
-                owner_epoch: detail.parse().map_err(|_| unexpected())?,
-            }),
+            "already" => Ok(Outcome::AlreadyApplied { next_offset: detail.parse().map_err(|_| unexpected())? }),
+            "fenced" => Ok(Outcome::Fenced { owner_epoch: detail.parse().map_err(|_| unexpected())? }),
             _ => Err(unexpected()),
         }
     }
@@ -356,14 +249,8 @@ impl ViewStore for RedisView {
     fn position(&self, source: &PositionKey) -> Result<Option<SourcePosition>, ViewError> {
         let stored = source.stored();
         let fields: HashMap<String, String> =
-            self.inner.with("reading a position", |connection| {
-                connection.hgetall(self.inner.key(&format!("pos:{stored}")))
-            })?;
-        if fields.is_empty() {
-            Ok(None)
-        } else {
-            self.inner.parse_position(&stored, &fields).map(Some)
-        }
+            self.inner.with("reading a position", |connection| connection.hgetall(self.inner.key(&format!("pos:{stored}"))))?;
+        if fields.is_empty() { Ok(None) } else { self.inner.parse_position(&stored, &fields).map(Some) }
     }
 
     fn clear(&mut self) -> Result<(), ViewError> {
@@ -377,8 +264,7 @@ impl ViewStore for RedisView {
             for source in sources {
                 let key = inner.key(&format!("pos:{source}"));
                 pipe.hset(&key, "next_offset", ms_digits(0)).ignore();
-                pipe.hdel(&key, &["watermark_ms", "observed_ms", "applied_ms"])
-                    .ignore();
+                pipe.hdel(&key, &["watermark_ms", "observed_ms", "applied_ms"]).ignore();
             }
             pipe.query::<()>(connection)
         })?;
@@ -394,11 +280,7 @@ mod tests {
     use crate::redis_server::RedisServer;
 
     fn view(server: &RedisServer, name: &str) -> RedisView {
-        RedisView::connect(&RedisViewOptions {
-            name: name.into(),
-            ..RedisViewOptions::new(server.url())
-        })
-        .unwrap()
+        RedisView::connect(&RedisViewOptions { name: name.into(), ..RedisViewOptions::new(server.url()) }).unwrap()
     }
 
     #[test]
@@ -422,11 +304,7 @@ mod tests {
         let (mut mine, mut other) = (view(&server, "mine"), view(&server, "other"));
         contract::fill(&mut mine);
         contract::fill(&mut other);
-        mine.inner
-            .with("test", |connection| {
-                connection.set::<_, _, ()>(mine.inner.key("clearing"), "1")
-            })
-            .unwrap();
+        mine.inner.with("test", |connection| connection.set::<_, _, ()>(mine.inner.key("clearing"), "1")).unwrap();
         let again = view(&server, "mine");
         assert_eq!(contract::bin_ids(&again), Vec::<String>::new());
         assert_eq!(contract::bin_ids(&other), ["b1", "b2"]);
@@ -440,18 +318,11 @@ mod tests {
         let mut view = view(&server, "v");
         contract::fill(&mut view);
         server.stop();
-        let error = view
-            .apply(&contract::source(0), 1, 9, Progress::default(), vec![])
-            .unwrap_err();
-        assert!(
-            matches!(error, ViewError::Unavailable { .. }) && error.is_retryable(),
-            "{error}"
-        );
+        let error = view.apply(&contract::source(0), 1, 9, Progress::default(), vec![]).unwrap_err();
+        assert!(matches!(error, ViewError::Unavailable { .. }) && error.is_retryable(), "{error}");
         // Nothing was saved: the restarted server is empty, and the view says so by its position.
         server.restart();
-        let position = (0..50)
-            .find_map(|_| view.position(&contract::source(0)).ok())
-            .expect("reconnects by itself");
+        let position = (0..50).find_map(|_| view.position(&contract::source(0)).ok()).expect("reconnects by itself");
         assert_eq!(position, None);
         contract::fill(&mut view);
         assert_eq!(contract::bin_ids(&view), ["b1", "b2"]);
@@ -459,26 +330,10 @@ mod tests {
 
     #[test]
     fn unusable_addresses_and_names_are_refused() {
-        let refused = |url: &str, name: &str| {
-            RedisView::connect(&RedisViewOptions {
-                name: name.into(),
-                timeout_ms: 300,
-                ..RedisViewOptions::new(url)
-            })
-            .err()
-            .unwrap()
-        };
-        assert!(matches!(
-            refused("nonsense", "v"),
-            ViewError::Invalid { .. }
-        ));
-        assert!(matches!(
-            refused("redis://127.0.0.1:1/", "a*"),
-            ViewError::Invalid { .. }
-        ));
-        assert!(matches!(
-            refused("redis://127.0.0.1:1/", "v"),
-            ViewError::Unavailable { .. }
-        ));
+        let refused =
+            |url: &str, name: &str| RedisView::connect(&RedisViewOptions { name: name.into(), timeout_ms: 300, ..RedisViewOptions::new(url) }).err().unwrap();
+        assert!(matches!(refused("nonsense", "v"), ViewError::Invalid { .. }));
+        assert!(matches!(refused("redis://127.0.0.1:1/", "a*"), ViewError::Invalid { .. }));
+        assert!(matches!(refused("redis://127.0.0.1:1/", "v"), ViewError::Unavailable { .. }));
     }
 }

@@ -12,9 +12,7 @@ fn number(document: Option<&Value>, field: &str) -> Option<f64> {
 
 fn integer(document: Option<&Value>, field: &str) -> Option<i64> {
     let value = document?.get(field)?;
-    value
-        .as_i64()
-        .or_else(|| value.as_f64().map(|number| number as i64))
+    value.as_i64().or_else(|| value.as_f64().map(|number| number as i64))
 }
 
 fn text(document: Option<&Value>, field: &str) -> Option<String> {
@@ -67,23 +65,11 @@ pub struct BinSummary {
 impl BinSummary {
     /// The short form of a bin record.
     pub fn of(record: &Record) -> Self {
-        let (features, forecast) = (
-            record.document(Part::Features),
-            record.document(Part::Forecast),
-        );
-        let (features_ms, forecast_ms) = (
-            record.observed_ms(Part::Features),
-            record.observed_ms(Part::Forecast),
-        );
-        let (newer, older) = if forecast_ms > features_ms {
-            (forecast, features)
-        } else {
-            (features, forecast)
-        };
+        let (features, forecast) = (record.document(Part::Features), record.document(Part::Forecast));
+        let (features_ms, forecast_ms) = (record.observed_ms(Part::Features), record.observed_ms(Part::Forecast));
+        let (newer, older) = if forecast_ms > features_ms { (forecast, features) } else { (features, forecast) };
         let either_text = |field: &str| text(newer, field).or_else(|| text(older, field));
-        let place = [newer, older]
-            .into_iter()
-            .find_map(|part| number(part, "latitude_deg").zip(number(part, "longitude_deg")));
+        let place = [newer, older].into_iter().find_map(|part| number(part, "latitude_deg").zip(number(part, "longitude_deg")));
         Self {
             id: record.key.id.clone(),
             tenant: record.key.tenant.clone(),
@@ -91,8 +77,7 @@ impl BinSummary {
             site_id: either_text("site_id"),
             latitude_deg: place.map(|place| place.0),
             longitude_deg: place.map(|place| place.1),
-            filling_level: number(newer, "filling_level")
-                .or_else(|| number(older, "filling_level")),
+            filling_level: number(newer, "filling_level").or_else(|| number(older, "filling_level")),
             observed_ms: features_ms.max(forecast_ms),
             sensor_health: either_text("sensor_health"),
             waste_stream: text(features, "waste_stream"),
@@ -194,13 +179,8 @@ pub struct TruckSummary {
 impl TruckSummary {
     /// The short form of a truck record.
     pub fn of(record: &Record) -> Self {
-        let (position, status) = (
-            record.document(Part::Position),
-            record.document(Part::Status),
-        );
-        let place = [position, status]
-            .into_iter()
-            .find_map(|part| number(part, "latitude_deg").zip(number(part, "longitude_deg")));
+        let (position, status) = (record.document(Part::Position), record.document(Part::Status));
+        let place = [position, status].into_iter().find_map(|part| number(part, "latitude_deg").zip(number(part, "longitude_deg")));
         Self {
             id: record.key.id.clone(),
             tenant: record.key.tenant.clone(),
@@ -213,9 +193,7 @@ impl TruckSummary {
             load_level: number(status, "load_level"),
             waste_stream: text(status, "waste_stream"),
             next_stop_site_id: text(status, "next_stop_site_id"),
-            observed_ms: record
-                .observed_ms(Part::Position)
-                .max(record.observed_ms(Part::Status)),
+            observed_ms: record.observed_ms(Part::Position).max(record.observed_ms(Part::Status)),
         }
     }
 }

@@ -37,34 +37,18 @@ impl Update {
     pub fn put(key: ViewKey, part: Part, observed_ms: i64, document: &Value) -> Self {
         let number = |field: &str| document.get(field).and_then(Value::as_f64);
         let listing = match key.keyspace {
-            Keyspace::Alert if document.get("state").and_then(Value::as_str) == Some("cleared") => {
-                Listing::Unlist
-            }
+            Keyspace::Alert if document.get("state").and_then(Value::as_str) == Some("cleared") => Listing::Unlist,
             Keyspace::Alert => Listing::by_time(&key, observed_ms),
             _ => Listing::by_place(&key, number("latitude_deg").zip(number("longitude_deg"))),
         };
         let observed_ms = observed_ms.max(0);
-        Self {
-            key,
-            part,
-            observed_ms,
-            body: Body::Put(document.to_string()),
-            listing,
-            listing_ms: observed_ms,
-        }
+        Self { key, part, observed_ms, body: Body::Put(document.to_string()), listing, listing_ms: observed_ms }
     }
 
     /// Deletes a part and takes its record out of all lists.
     pub fn delete(key: ViewKey, part: Part, observed_ms: i64) -> Self {
         let observed_ms = observed_ms.max(0);
-        Self {
-            key,
-            part,
-            observed_ms,
-            body: Body::Delete,
-            listing: Listing::Unlist,
-            listing_ms: observed_ms,
-        }
+        Self { key, part, observed_ms, body: Body::Delete, listing: Listing::Unlist, listing_ms: observed_ms }
     }
 
     /// The record's key.
@@ -134,14 +118,7 @@ pub trait ViewStore: ViewReads {
     ///
     /// # Errors
     /// [`ViewError::is_retryable`] errors leave it open whether the batch was written: apply it again, a repetition changes nothing.
-    fn apply(
-        &mut self,
-        source: &PositionKey,
-        owner_epoch: u64,
-        next_offset: i64,
-        progress: Progress,
-        updates: Vec<Update>,
-    ) -> Result<Outcome, ViewError>;
+    fn apply(&mut self, source: &PositionKey, owner_epoch: u64, next_offset: i64, progress: Progress, updates: Vec<Update>) -> Result<Outcome, ViewError>;
 
     /// Where to read on for a source; none when nothing of it was applied.
     ///
@@ -159,23 +136,13 @@ pub trait ViewStore: ViewReads {
 
 /// Checks a batch and keeps, per part, the update that would win: the latest event time, and of equal ones the last. The
 /// result leaves the view as if the updates had been applied one by one, so that cutting batches differently changes nothing.
-pub(crate) fn coalesce(
-    source: &PositionKey,
-    next_offset: i64,
-    updates: Vec<Update>,
-) -> Result<(Vec<Update>, usize), ViewError> {
+pub(crate) fn coalesce(source: &PositionKey, next_offset: i64, updates: Vec<Update>) -> Result<(Vec<Update>, usize), ViewError> {
     source.check()?;
     if next_offset < 0 {
-        return Err(ViewError::Invalid {
-            what: "position",
-            detail: format!("next offset {next_offset}"),
-        });
+        return Err(ViewError::Invalid { what: "position", detail: format!("next offset {next_offset}") });
     }
     if updates.len() > MAX_UPDATES_PER_APPLY {
-        return Err(ViewError::TooLarge {
-            updates: updates.len(),
-            limit: MAX_UPDATES_PER_APPLY,
-        });
+        return Err(ViewError::TooLarge { updates: updates.len(), limit: MAX_UPDATES_PER_APPLY });
     }
     let given = updates.len();
     let mut places: HashMap<(ViewKey, Part), usize> = HashMap::with_capacity(given);
@@ -192,20 +159,12 @@ pub(crate) fn coalesce(
                 {
                     let (listing, listing_ms) = match (&update.listing, &present.listing) {
                         // A winner that does not know the place keeps the place the loser knew.
-                        (Listing::IfAbsent(_), Listing::List(_)) => {
-                            (present.listing.clone(), present.listing_ms)
-                        }
+                        (Listing::IfAbsent(_), Listing::List(_)) => (present.listing.clone(), present.listing_ms),
                         // Taken out and then listed again, place unknown.
-                        (Listing::IfAbsent(entry), Listing::Unlist) => {
-                            (Listing::List(entry.clone()), present.listing_ms)
-                        }
+                        (Listing::IfAbsent(entry), Listing::Unlist) => (Listing::List(entry.clone()), present.listing_ms),
                         _ => (update.listing.clone(), update.listing_ms),
                     };
-                    *present = Update {
-                        listing,
-                        listing_ms,
-                        ..update
-                    };
+                    *present = Update { listing, listing_ms, ..update };
                 }
             }
         }
@@ -229,55 +188,26 @@ mod tests {
     use serde_json::json;
 
     fn source() -> PositionKey {
-        PositionKey {
-            cluster_id: "c".into(),
-            topic: "bin.features".into(),
-            topic_id: "t1".into(),
-            partition: 0,
-        }
+        PositionKey { cluster_id: "c".into(), topic: "bin.features".into(), topic_id: "t1".into(), partition: 0 }
     }
 
     fn update(id: &str, observed_ms: i64, level: f64) -> Update {
-        Update::put(
-            ViewKey::new(Keyspace::Bin, "acme", id).unwrap(),
-            Part::Features,
-            observed_ms,
-            &json!({"filling_level": level}),
-        )
+        Update::put(ViewKey::new(Keyspace::Bin, "acme", id).unwrap(), Part::Features, observed_ms, &json!({"filling_level": level}))
     }
 
     #[test]
     fn a_batch_keeps_the_latest_event_time_and_of_equal_ones_the_last() {
-        let (kept, outdated) = coalesce(
-            &source(),
-            9,
-            vec![
-                update("a", 5, 0.5),
-                update("b", 1, 0.1),
-                update("a", 4, 0.4),
-                update("a", 5, 0.6),
-            ],
-        )
-        .unwrap();
+        let (kept, outdated) = coalesce(&source(), 9, vec![update("a", 5, 0.5), update("b", 1, 0.1), update("a", 4, 0.4), update("a", 5, 0.6)]).unwrap();
         assert_eq!(kept, vec![update("a", 5, 0.6), update("b", 1, 0.1)]);
         assert_eq!(outdated, 2);
     }
 
     #[test]
     fn what_no_store_could_hold_is_refused() {
-        assert!(matches!(
-            coalesce(&source(), -1, vec![]),
-            Err(ViewError::Invalid { .. })
-        ));
+        assert!(matches!(coalesce(&source(), -1, vec![]), Err(ViewError::Invalid { .. })));
         let many = vec![update("a", 1, 0.1); MAX_UPDATES_PER_APPLY + 1];
-        assert!(matches!(
-            coalesce(&source(), 1, many),
-            Err(ViewError::TooLarge { .. })
-        ));
-        let odd = PositionKey {
-            topic: "a|b".into(),
-            ..source()
-        };
+        assert!(matches!(coalesce(&source(), 1, many), Err(ViewError::TooLarge { .. })));
+        let odd = PositionKey { topic: "a|b".into(), ..source() };
         assert!(coalesce(&odd, 1, vec![]).is_err());
         assert!(ViewKey::new(Keyspace::Bin, "acme", "a\0b").is_err());
         assert!(ViewKey::new(Keyspace::Bin, "", "a").is_err());

@@ -6,7 +6,7 @@
 //! tables are looked up as of event time, and what a reading finds must not depend on when it is processed.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -243,15 +243,12 @@ impl Fed {
 /// A running feed.
 pub struct Feed {
     thread: JoinHandle<Fed>,
-    sent: Arc<AtomicU64>,
 }
 
 impl Feed {
     /// Feeds `records` at `rate` a second. A broker that is away is waited for, and the batch sent again.
     pub fn start(log: &KafkaLog, mut fleet: Fleet, rate: u32, records: u64) -> Feed {
         let mut appender = log.appender().expect("an appender");
-        let sent = Arc::new(AtomicU64::new(0));
-        let counter = sent.clone();
         let feed = move || {
             let (started, mut beat) = (Instant::now(), 0u32);
             let mut fed = Fed { records: 0, repeats: 0, took: Duration::ZERO };
@@ -265,7 +262,6 @@ impl Feed {
                     fed.records += 1;
                 }
                 fed.repeats += append(appender.as_mut(), &[batch]);
-                counter.store(fed.records, Ordering::Relaxed);
                 let next = started + Duration::from_secs(1) * beat / BEATS;
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
@@ -273,12 +269,7 @@ impl Feed {
             fed
         };
         let thread = std::thread::Builder::new().name("feed".into()).spawn(feed).expect("a thread");
-        Feed { thread, sent }
-    }
-
-    /// Records sent so far.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        Feed { thread }
     }
 
     /// Is all of it sent?
@@ -305,9 +296,20 @@ fn append(appender: &mut dyn Append, batch: &[Appends]) -> u64 {
     }
 }
 
+/// When some records of a partition became visible.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// When.
+    pub at: Instant,
+    /// Where.
+    pub partition: u32,
+    /// How many.
+    pub rows: u64,
+}
+
 /// Notes when records of a topic become visible to a reader of committed records.
 pub struct Watch {
-    seen: Arc<Mutex<Vec<(Instant, u64)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -325,39 +327,39 @@ impl Watch {
         let watch = move || {
             while !until.load(Ordering::Relaxed) {
                 // A broker that restarts is away for a while.
-                let n = reader.poll(20).map_or(0, |all| all.iter().map(|(_, r)| r.rows.len() as u64).sum());
-                if n > 0 {
-                    notes.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), n));
-                }
+                let records = reader.poll(20).unwrap_or_default();
+                let at = Instant::now();
+                let new = records.iter().map(|(tp, r)| Seen { at, partition: tp.partition, rows: r.rows.len() as u64 });
+                notes.lock().unwrap_or_else(PoisonError::into_inner).extend(new.filter(|s| s.rows > 0));
             }
         };
         let thread = std::thread::Builder::new().name("watch".into()).spawn(watch).expect("a thread");
         Watch { seen, stop, thread }
     }
 
-    /// Records seen so far.
-    pub fn count(&self) -> u64 {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(_, n)| n).sum()
+    /// What was seen so far.
+    pub fn so_far(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the watch: when how many became visible.
-    pub fn finish(self) -> Vec<(Instant, u64)> {
+    /// Ends the watch.
+    pub fn finish(self) -> Vec<Seen> {
         self.stop.store(true, Ordering::Relaxed);
+        let seen = self.so_far();
         self.thread.join().expect("the watch ended well");
-        std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        seen
     }
 }
 
-/// From each event to the first output seen after it; records that were on their way do not count as such.
-pub fn recovery(events: &[Instant], seen: &[(Instant, u64)]) -> Vec<Duration> {
+/// From a moment to the first output seen after it; records that were on their way do not count as such.
+pub fn recovery<'a>(from: Instant, seen: impl IntoIterator<Item = &'a Seen>) -> Option<Duration> {
     const ON_THEIR_WAY: Duration = Duration::from_millis(300);
-    let next = |at: &Instant| seen.iter().find(|(t, _)| *t > *at + ON_THEIR_WAY).map(|(t, _)| *t - *at);
-    events.iter().filter_map(next).collect()
+    seen.into_iter().find(|s| s.at > from + ON_THEIR_WAY).map(|s| s.at - from)
 }
 
 /// The longest time without any output.
-pub fn longest_gap(seen: &[(Instant, u64)]) -> Duration {
-    seen.windows(2).map(|w| w[1].0 - w[0].0).max().unwrap_or_default()
+pub fn longest_gap(seen: &[Seen]) -> Duration {
+    seen.windows(2).map(|w| w[1].at - w[0].at).max().unwrap_or_default()
 }
 
 /// Median and maximum, for print.

@@ -5,6 +5,7 @@
 
 pub mod app;
 mod browser;
+pub mod cdp;
 mod kafka;
 pub mod load;
 pub mod outputs;

@@ -108,3 +108,11 @@ pub fn commits(app: &App) -> [u64; 3] {
     };
     [of("committed"), of("aborted"), of("unknown")]
 }
+
+/// Tasks that a process runs, as its metrics tell (twice a second).
+pub fn tasks_of(app: &App) -> usize {
+    assert!(app.is_running(), "the process ended:\n{}", app.output());
+    let Ok((200, text)) = app.try_get("/metrics") else { return 0 };
+    let value = |l: &str| l.strip_prefix("ws_tasks_running{")?.rsplit_once(' ')?.1.parse::<f64>().ok();
+    text.lines().find_map(value).map_or(0, |n| n as usize)
+}

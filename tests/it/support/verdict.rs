@@ -168,6 +168,11 @@ pub struct Names {
 }
 
 impl Names {
+    /// Outputs that are rows, without the dead letters.
+    pub fn rows(&self) -> [&str; 3] {
+        [&self.features, &self.forecast, &self.alert]
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<String> {
         [&self.features, &self.forecast, &self.alert, &self.dead].map(Clone::clone).to_vec()
@@ -269,8 +274,8 @@ fn forecasts(log: &KafkaLog, names: &Names, partition: u32, features: &[(i64, St
     for row in Partition::open(log, &names.forecast, partition) {
         tally.forecasts += 1;
         let (offset, v) = (position(&row, partition, tally), decode(&row.value));
-        if !ids.insert(v["prediction_id"].to_string()) {
-            tally.fault(format!("forecast {} stands twice", v["prediction_id"]));
+        if !ids.insert(v["event_id"].to_string()) {
+            tally.fault(format!("forecast {} stands twice", v["event_id"]));
         }
         match wanted.next() {
             Some((o, _)) if *o == offset => {}
@@ -292,40 +297,42 @@ fn position(row: &Row, partition: u32, tally: &mut Tally) -> i64 {
     }
 }
 
-/// Compares two runs of one topology, whose names differ, in all columns and headers of all outputs, in order. Only
-/// two things may differ: names, and when a dead letter was written (`received_at` of a dead letter is that).
-pub fn assert_equal(log: &KafkaLog, (calm, calm_name): (&Names, &str), (storm, storm_name): (&Names, &str), partitions: u32) -> u64 {
-    let renamed = |text: String| text.replace(&format!("{storm_name}/"), &format!("{calm_name}/"));
+/// Compares two runs of one topology, whose names differ: all columns and headers of all outputs, in order. What may
+/// differ, and why: the topology's name inside ids; and of dead letters `received_at`, which is when one was written,
+/// and their order among themselves (those of a fetch's decoder come before those of its stages).
+pub fn assert_equal(log: &KafkaLog, calm: (&Names, &str), storm: (&Names, &str), partitions: u32) -> u64 {
+    let renamed = |text: &str| text.replace(&format!("{}/", storm.1), &format!("{}/", calm.1));
+    let shown = |row: Row| {
+        let headers: Vec<_> = row.headers.iter().map(|(n, v)| format!("{n}={}", renamed(v))).collect();
+        format!("{} {} {headers:?}", row.key, renamed(&String::from_utf8_lossy(&row.value)))
+    };
+    let letters = |names: &Names, p: u32| {
+        let mut all: Vec<(i64, String)> = Partition::open(log, &names.dead, p).map(|row| letter(&row)).collect();
+        all.sort();
+        all
+    };
     let mut compared = 0;
-    for (a, b) in calm.all().iter().zip(storm.all()) {
-        for p in 0..partitions {
-            let (mut left, mut right) = (Partition::open(log, a, p), Partition::open(log, &b, p));
+    for p in 0..partitions {
+        for (a, b) in calm.0.rows().into_iter().zip(storm.0.rows()) {
+            let (mut left, mut right) = (Partition::open(log, a, p), Partition::open(log, b, p));
             loop {
-                let (l, r) = (left.next(), right.next());
-                let (Some(l), Some(r)) = (&l, &r) else {
-                    assert!(l.is_none() && r.is_none(), "{a}[{p}] and {b}[{p}] differ in length after {compared} records: {l:?} {r:?}");
+                let (l, r) = (left.next().map(shown), right.next().map(shown));
+                assert_eq!(l, r, "{a}[{p}] and {b}[{p}] differ after {compared} records");
+                if l.is_none() {
                     break;
-                };
-                compared += 1;
-                let shown = |v: &[u8]| renamed(String::from_utf8_lossy(v).into_owned());
-                let (mut x, mut y) = (shown(&l.value), shown(&r.value));
-                if *a == calm.dead {
-                    (x, y) = (without_received(&x), without_received(&y));
                 }
-                let headers = |row: &Row| row.headers.iter().map(|(n, v)| (n.clone(), renamed(v.clone()))).collect::<Vec<_>>();
-                assert!(
-                    l.key == r.key && x == y && headers(l) == headers(r),
-                    "{a}[{p}]@{} and {b}[{p}]@{} differ:\n{} {x} {:?}\n{} {y} {:?}",
-                    l.offset, r.offset, l.key, l.headers, r.key, r.headers
-                );
+                compared += 1;
             }
         }
+        let (left, right) = (letters(calm.0, p), letters(storm.0, p));
+        assert_eq!(left, right, "dead letters of partition {p} differ");
+        compared += left.len() as u64;
     }
     compared
 }
 
-fn without_received(text: &str) -> String {
-    let mut v: Value = serde_json::from_str(text).expect("JSON");
+fn letter(row: &Row) -> (i64, String) {
+    let mut v: Value = serde_json::from_slice(&row.value).expect("JSON");
     v.as_object_mut().expect("an object").remove("received_at");
-    v.to_string()
+    (v["offset"].as_i64().expect("an offset"), format!("{} {v} {:?}", row.key, row.headers))
 }

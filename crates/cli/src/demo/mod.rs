@@ -91,6 +91,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let mut producer = Producer::open(&data, config.clone(), log.as_ref(), registry.clone(), PARTITIONS)?;
     let board = ws_runtime::status::Board::default();
     let status = Arc::new(EngineStatus::new(board.clone(), topology.clone(), models.clone(), args.speed));
+    status.event_now_ms.store(producer.now_ms(), Ordering::Relaxed);
     let server = Server::start(args.address, Arc::new(view.clone()), status.clone(), metrics, crate::append::routes(log.as_ref(), registry.clone())?, stop.clone())?;
     let _endpoint = EndpointFile::write(&data, &server.url)?;
     println!("wastestream demo: {} bins, {} trucks, seed {}, {}× real time", args.bins, args.trucks, args.seed, args.speed);
@@ -133,6 +134,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
 
     let started = Instant::now();
     let backfilled = producer.backfill(args.backfill_h, &stop)?;
+    status.event_now_ms.store(producer.now_ms(), Ordering::Relaxed);
     println!("  back-fill {backfilled} events of {} h in {:.1} s", args.backfill_h, started.elapsed().as_secs_f64());
     let training = if args.no_model {
         status.set_model_state("missing");

@@ -76,6 +76,11 @@ impl Producer {
         Ok(Producer { city, place, file, registry, partitions, append: log.appender()?, fresh })
     }
 
+    /// The city's time, UTC ms.
+    pub fn now_ms(&self) -> i64 {
+        self.city.now_ms()
+    }
+
     /// Sends references and `hours` of history, if this is a fresh folder. Returns the events sent.
     pub fn backfill(&mut self, hours: i64, stop: &AtomicBool) -> Result<usize, Failure> {
         if !self.fresh {

@@ -28,7 +28,7 @@ pub mod units;
 
 pub use error::IngestError;
 pub use report::Summary;
-pub use target::{HttpTarget, LogTarget, Row, Target, VecTarget};
+pub use target::{HttpTarget, LogTarget, Row, Target};
 
 use clap::Args;
 use feed::Feed;
@@ -225,6 +225,7 @@ pub fn run(
             for reference in references {
                 sender.push(reference, true, &mut report)?;
             }
+            sender.flush(&mut report)?;
             for row in rows {
                 if sender.push(row, false, &mut report)? {
                     break;

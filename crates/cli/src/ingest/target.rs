@@ -1,4 +1,4 @@
-//! Where rows go: a log opened by this process, the process that owns the data folder, or memory.
+//! Where rows go: a log opened by this process, or the process that owns the data folder.
 
 use super::error::IngestError;
 use serde::Deserialize;
@@ -42,17 +42,6 @@ pub trait Target {
     /// # Errors
     /// When nothing more can be taken; some of the batch may have been. Repeating is safe: event ids are the same.
     fn send(&mut self, rows: &[Row]) -> Result<Sent, IngestError>;
-}
-
-/// Keeps rows in memory, for evaluations and tests.
-#[derive(Debug, Default)]
-pub struct VecTarget(pub Vec<Row>);
-
-impl Target for VecTarget {
-    fn send(&mut self, rows: &[Row]) -> Result<Sent, IngestError> {
-        self.0.extend_from_slice(rows);
-        Ok(Sent::default())
-    }
 }
 
 /// Appends to a log. Records carry the time of appending, not the event time: a broker deletes by record time, and

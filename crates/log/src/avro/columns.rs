@@ -54,17 +54,8 @@ impl Kind {
 
 /// The columns that a schema's flat fields become; nested fields have none.
 pub(crate) fn columns_of(schema: &Schema) -> SchemaRef {
-    let column = |f: &super::schema::Field| {
-        Kind::of(schema, &f.ty).map(|(kind, null)| Field::new(&f.name, kind.data_type(), null))
-    };
-    Arc::new(ArrowSchema::new(
-        schema
-            .record()
-            .fields
-            .iter()
-            .filter_map(column)
-            .collect::<Vec<_>>(),
-    ))
+    let column = |f: &super::schema::Field| Kind::of(schema, &f.ty).map(|(kind, null)| Field::new(&f.name, kind.data_type(), null));
+    Arc::new(ArrowSchema::new(schema.record().fields.iter().filter_map(column).collect::<Vec<_>>()))
 }
 
 /// One value, for defaults.
@@ -87,13 +78,7 @@ impl Cell {
             (Kind::Bool, v) => Cell::Bool(v.as_bool()?),
             (Kind::Text, v) => Cell::Bytes(v.as_str()?.as_bytes().into()),
             // Avro writes bytes in JSON as a string of code points 0 to 255.
-            (Kind::Binary, v) => Cell::Bytes(
-                v.as_str()?
-                    .chars()
-                    .map(|c| u8::try_from(u32::from(c)).ok())
-                    .collect::<Option<Vec<_>>>()?
-                    .into(),
-            ),
+            (Kind::Binary, v) => Cell::Bytes(v.as_str()?.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<_>>>()?.into()),
         })
     }
 }
@@ -133,10 +118,7 @@ impl Validity {
         }
     }
     fn null(&mut self) -> bool {
-        self.0
-            .as_mut()
-            .map(NullBufferBuilder::append_null)
-            .is_some()
+        self.0.as_mut().map(NullBufferBuilder::append_null).is_some()
     }
     fn truncate(&mut self, rows: usize) {
         if let Some(n) = &mut self.0 {
@@ -192,8 +174,7 @@ impl Texts {
         if strict && self.text && std::str::from_utf8(v).is_err() {
             return Err(Fault::Malformed("a string is not UTF-8"));
         }
-        let end = i32::try_from(self.data.len() + v.len())
-            .map_err(|_| Fault::Malformed("a batch has more than 2 GiB of text"))?;
+        let end = i32::try_from(self.data.len() + v.len()).map_err(|_| Fault::Malformed("a batch has more than 2 GiB of text"))?;
         self.data.extend_from_slice(v);
         self.offsets.push(end);
         self.validity.valid();
@@ -216,35 +197,17 @@ pub(crate) struct Columns {
 impl Columns {
     /// Columns of these kinds; `true` stands for nullable.
     pub(crate) fn new(kinds: &[(Kind, bool)], rows: usize, strict: bool) -> Columns {
-        let mut c = Columns {
-            ints: vec![],
-            floats: vec![],
-            bools: vec![],
-            texts: vec![],
-            slots: vec![],
-            strict,
-        };
+        let mut c = Columns { ints: vec![], floats: vec![], bools: vec![], texts: vec![], slots: vec![], strict };
         for &(kind, null) in kinds {
             let validity = Validity(null.then(|| NullBufferBuilder::new(rows)));
             let at = match kind {
                 Kind::Int => push_at(&mut c.ints, Ints(Vec::with_capacity(rows), validity)),
                 Kind::Float => push_at(&mut c.floats, Floats(Vec::with_capacity(rows), validity)),
-                Kind::Bool => push_at(
-                    &mut c.bools,
-                    Bools(BooleanBufferBuilder::new(rows), validity),
-                ),
+                Kind::Bool => push_at(&mut c.bools, Bools(BooleanBufferBuilder::new(rows), validity)),
                 Kind::Text | Kind::Binary => {
                     let mut offsets = Vec::with_capacity(rows + 1);
                     offsets.push(0);
-                    push_at(
-                        &mut c.texts,
-                        Texts {
-                            offsets,
-                            data: Vec::with_capacity(rows * 8),
-                            validity,
-                            text: kind == Kind::Text,
-                        },
-                    )
+                    push_at(&mut c.texts, Texts { offsets, data: Vec::with_capacity(rows * 8), validity, text: kind == Kind::Text })
                 }
             };
             c.slots.push(Slot { kind, at });
@@ -317,8 +280,7 @@ impl Columns {
         }
         for c in &mut self.texts {
             c.offsets.truncate(rows + 1);
-            c.data
-                .truncate(c.offsets.last().copied().unwrap_or(0) as usize);
+            c.data.truncate(c.offsets.last().copied().unwrap_or(0) as usize);
             c.validity.truncate(rows);
         }
     }
@@ -333,17 +295,11 @@ impl Columns {
         Ok(match slot.kind {
             Kind::Int => {
                 let c = &mut self.ints[slot.at];
-                Arc::new(Int64Array::try_new(
-                    std::mem::take(&mut c.0).into(),
-                    c.1.finish(),
-                )?)
+                Arc::new(Int64Array::try_new(std::mem::take(&mut c.0).into(), c.1.finish())?)
             }
             Kind::Float => {
                 let c = &mut self.floats[slot.at];
-                Arc::new(Float64Array::try_new(
-                    std::mem::take(&mut c.0).into(),
-                    c.1.finish(),
-                )?)
+                Arc::new(Float64Array::try_new(std::mem::take(&mut c.0).into(), c.1.finish())?)
             }
             Kind::Bool => {
                 let c = &mut self.bools[slot.at];
@@ -352,15 +308,8 @@ impl Columns {
             Kind::Text | Kind::Binary => {
                 let c = &mut self.texts[slot.at];
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::take(&mut c.offsets)));
-                let (data, nulls) = (
-                    Buffer::from(std::mem::take(&mut c.data)),
-                    c.validity.finish(),
-                );
-                if c.text {
-                    Arc::new(StringArray::try_new(offsets, data, nulls)?)
-                } else {
-                    Arc::new(BinaryArray::try_new(offsets, data, nulls)?)
-                }
+                let (data, nulls) = (Buffer::from(std::mem::take(&mut c.data)), c.validity.finish());
+                if c.text { Arc::new(StringArray::try_new(offsets, data, nulls)?) } else { Arc::new(BinaryArray::try_new(offsets, data, nulls)?) }
             }
         })
     }
@@ -379,22 +328,10 @@ mod tests {
 
     #[test]
     fn a_row_cut_back_leaves_no_trace_in_any_kind_of_column() {
-        let kinds = [
-            (Kind::Int, true),
-            (Kind::Float, false),
-            (Kind::Bool, true),
-            (Kind::Text, true),
-            (Kind::Binary, false),
-        ];
+        let kinds = [(Kind::Int, true), (Kind::Float, false), (Kind::Bool, true), (Kind::Text, true), (Kind::Binary, false)];
         let slots = Columns::slots(&kinds);
         let mut c = Columns::new(&kinds, 2, false);
-        let good = [
-            Cell::Int(1),
-            Cell::Float(2.0),
-            Cell::Bool(true),
-            Cell::Bytes((*b"ab").into()),
-            Cell::Bytes((*b"\xff").into()),
-        ];
+        let good = [Cell::Int(1), Cell::Float(2.0), Cell::Bool(true), Cell::Bytes((*b"ab").into()), Cell::Bytes((*b"\xff").into())];
         for (s, v) in slots.iter().zip(&good) {
             c.push_cell(*s, v).unwrap();
         }

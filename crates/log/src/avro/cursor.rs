@@ -161,13 +161,8 @@ impl<'a> Cursor<'a> {
             }
             Type::Named(i) => match schema.named(*i) {
                 Named::Fixed { size, .. } => self.take(*size).map(drop),
-                Named::Enum(e) => self
-                    .choice(e.symbols.len(), "an enum has no such symbol")
-                    .map(drop),
-                Named::Record(r) => r
-                    .fields
-                    .iter()
-                    .try_for_each(|f| self.skip_at(schema, &f.ty, depth + 1)),
+                Named::Enum(e) => self.choice(e.symbols.len(), "an enum has no such symbol").map(drop),
+                Named::Record(r) => r.fields.iter().try_for_each(|f| self.skip_at(schema, &f.ty, depth + 1)),
             },
         }
     }
@@ -224,9 +219,7 @@ mod tests {
 
     #[test]
     fn numbers_of_every_length_come_back_whatever_follows() {
-        let mut numbers: Vec<i64> = (0..63)
-            .flat_map(|s| [1i64 << s, (1i64 << s) - 1, -(1i64 << s), -(1i64 << s) - 1])
-            .collect();
+        let mut numbers: Vec<i64> = (0..63).flat_map(|s| [1i64 << s, (1i64 << s) - 1, -(1i64 << s), -(1i64 << s) - 1]).collect();
         numbers.extend([0, i64::MAX, i64::MIN, 1_795_305_600_000]);
         for n in numbers {
             for tail in [&[][..], &[0xff; 12][..], &[0; 3][..]] {
@@ -238,33 +231,22 @@ mod tests {
                 assert_eq!(c.long(), Ok(n));
                 assert_eq!(c.left(), tail.len(), "{n} reads its own bytes only");
                 for cut in 0..len {
-                    assert_eq!(
-                        Cursor::new(&b[..cut]).long(),
-                        Err(Fault::Truncated),
-                        "{n} cut to {cut}"
-                    );
+                    assert_eq!(Cursor::new(&b[..cut]).long(), Err(Fault::Truncated), "{n} cut to {cut}");
                 }
             }
         }
-        assert!(matches!(
-            Cursor::new(&[0xff; 11]).long(),
-            Err(Fault::Malformed(_))
-        ));
+        assert!(matches!(Cursor::new(&[0xff; 11]).long(), Err(Fault::Malformed(_))));
     }
 
     #[test]
     fn absurd_counts_and_depths_end_at_once() {
-        let s = Schema::parse(r#"{"type":"record","name":"R","fields":[{"name":"n","type":{"type":"array","items":"null"}},{"name":"r","type":["null","R"]}]}"#).unwrap();
+        let s =
+            Schema::parse(r#"{"type":"record","name":"R","fields":[{"name":"n","type":{"type":"array","items":"null"}},{"name":"r","type":["null","R"]}]}"#)
+                .unwrap();
         let mut b = Vec::new();
         put_long(&mut b, i64::MAX);
-        assert!(matches!(
-            Cursor::new(&b).skip(&s, &s.record().fields[0].ty),
-            Err(Fault::Malformed("items without bytes"))
-        ));
+        assert!(matches!(Cursor::new(&b).skip(&s, &s.record().fields[0].ty), Err(Fault::Malformed("items without bytes"))));
         let deep = [0u8, 2].repeat(10_000);
-        assert!(matches!(
-            Cursor::new(&deep).skip(&s, &Type::Named(0)),
-            Err(Fault::Malformed("values are nested too deeply"))
-        ));
+        assert!(matches!(Cursor::new(&deep).skip(&s, &Type::Named(0)), Err(Fault::Malformed("values are nested too deeply"))));
     }
 }

@@ -31,32 +31,19 @@ pub struct AvroDecoder {
 impl AvroDecoder {
     /// A decoder for `topic`, reading by its newest schema. `columns` names what the topology uses, in the order
     /// wanted; `None` takes every flat field. A column that is missing or nested is an error.
-    pub fn new(
-        registry: Arc<Registry>,
-        topic: &str,
-        columns: Option<&[&str]>,
-    ) -> Result<AvroDecoder, AvroError> {
+    pub fn new(registry: Arc<Registry>, topic: &str, columns: Option<&[&str]>) -> Result<AvroDecoder, AvroError> {
         let reader = registry.for_topic(topic)?.clone();
         let fields = &reader.schema.record().fields;
         let mut chosen = Vec::new();
         match columns {
-            None => chosen.extend(
-                fields
-                    .iter()
-                    .filter_map(|f| Kind::of(&reader.schema, &f.ty).map(|k| (f, k))),
-            ),
+            None => chosen.extend(fields.iter().filter_map(|f| Kind::of(&reader.schema, &f.ty).map(|k| (f, k)))),
             Some(names) => {
                 for name in names {
-                    let field = fields
-                        .iter()
-                        .find(|f| f.name == *name)
-                        .ok_or_else(|| AvroError::unknown_column(topic, name, &reader.schema))?;
-                    let kind = Kind::of(&reader.schema, &field.ty).ok_or_else(|| {
-                        AvroError::NestedColumn {
-                            topic: topic.to_string(),
-                            column: field.name.clone(),
-                            found: reader.schema.type_name(&field.ty),
-                        }
+                    let field = fields.iter().find(|f| f.name == *name).ok_or_else(|| AvroError::unknown_column(topic, name, &reader.schema))?;
+                    let kind = Kind::of(&reader.schema, &field.ty).ok_or_else(|| AvroError::NestedColumn {
+                        topic: topic.to_string(),
+                        column: field.name.clone(),
+                        found: reader.schema.type_name(&field.ty),
                     })?;
                     chosen.push((field, kind));
                 }
@@ -64,31 +51,9 @@ impl AvroDecoder {
         }
         let kinds: Vec<(Kind, bool)> = chosen.iter().map(|(_, k)| *k).collect();
         let slots = Columns::slots(&kinds);
-        let wanted: Vec<Wanted> = chosen
-            .iter()
-            .zip(slots)
-            .map(|(&(f, (kind, nullable)), slot)| Wanted {
-                field: f.clone(),
-                kind,
-                nullable,
-                slot,
-            })
-            .collect();
-        let schema = Arc::new(ArrowSchema::new(
-            wanted
-                .iter()
-                .map(|w| ArrowField::new(&w.field.name, w.kind.data_type(), w.nullable))
-                .collect::<Vec<_>>(),
-        ));
-        Ok(AvroDecoder {
-            registry,
-            reader,
-            wanted,
-            kinds,
-            schema,
-            max_value_bytes: MAX_VALUE_BYTES,
-            programs: HashMap::new(),
-        })
+        let wanted: Vec<Wanted> = chosen.iter().zip(slots).map(|(&(f, (kind, nullable)), slot)| Wanted { field: f.clone(), kind, nullable, slot }).collect();
+        let schema = Arc::new(ArrowSchema::new(wanted.iter().map(|w| ArrowField::new(&w.field.name, w.kind.data_type(), w.nullable)).collect::<Vec<_>>()));
+        Ok(AvroDecoder { registry, reader, wanted, kinds, schema, max_value_bytes: MAX_VALUE_BYTES, programs: HashMap::new() })
     }
 
     /// Values longer than this become dead letters (`oversized`).
@@ -105,15 +70,7 @@ impl AvroDecoder {
             Err(e) => Err(("unknown_schema", e.to_string())),
             Ok(writer) => Program::resolve(&writer.schema, &self.reader.schema, &self.wanted)
                 .map(Arc::new)
-                .map_err(|e| {
-                    (
-                        "undecodable",
-                        format!(
-                            "schema {id} ({} version {}): {e}",
-                            writer.subject, writer.version
-                        ),
-                    )
-                }),
+                .map_err(|e| ("undecodable", format!("schema {id} ({} version {}): {e}", writer.subject, writer.version))),
         };
         if self.programs.len() < MAX_REMEMBERED_IDS {
             self.programs.insert(id, program.clone());
@@ -121,11 +78,7 @@ impl AvroDecoder {
         program
     }
 
-    fn read(
-        &mut self,
-        records: &Records,
-        strict: bool,
-    ) -> (Columns, Vec<u32>, Vec<u32>, Vec<RowError>) {
+    fn read(&mut self, records: &Records, strict: bool) -> (Columns, Vec<u32>, Vec<u32>, Vec<RowError>) {
         let n = records.rows.len();
         let mut columns = Columns::new(&self.kinds, n, strict);
         let (mut index, mut tombstones, mut dead) = (Vec::with_capacity(n), Vec::new(), Vec::new());
@@ -136,32 +89,13 @@ impl AvroDecoder {
                 tombstones.push(i as u32);
                 continue;
             };
-            let mut refuse = |reason: &'static str, error: String, schema_id: Option<u32>| {
-                dead.push(RowError {
-                    row: i,
-                    reason,
-                    error,
-                    schema_id,
-                })
-            };
+            let mut refuse = |reason: &'static str, error: String, schema_id: Option<u32>| dead.push(RowError { row: i, reason, error, schema_id });
             if value.len() > self.max_value_bytes {
-                refuse(
-                    "oversized",
-                    format!(
-                        "the value has {} bytes, the limit is {}",
-                        value.len(),
-                        self.max_value_bytes
-                    ),
-                    None,
-                );
+                refuse("oversized", format!("the value has {} bytes, the limit is {}", value.len(), self.max_value_bytes), None);
                 continue;
             }
             let Some((id, body)) = unframe(value) else {
-                refuse(
-                    "not_framed",
-                    "the value does not begin with 0x00 and a schema id".into(),
-                    None,
-                );
+                refuse("not_framed", "the value does not begin with 0x00 and a schema id".into(), None);
                 continue;
             };
             if current.as_ref().is_none_or(|(known, _)| *known != id) {
@@ -182,17 +116,9 @@ impl AvroDecoder {
                     index.push(i as u32);
                     continue;
                 }
-                Ok(()) => (
-                    "trailing_bytes",
-                    format!("{} bytes follow the record", cursor.left()),
-                ),
-                Err((Fault::Truncated, field)) => (
-                    "truncated",
-                    format!("the value ends inside field `{field}`"),
-                ),
-                Err((Fault::Malformed(what), field)) => {
-                    ("undecodable", format!("field `{field}`: {what}"))
-                }
+                Ok(()) => ("trailing_bytes", format!("{} bytes follow the record", cursor.left())),
+                Err((Fault::Truncated, field)) => ("truncated", format!("the value ends inside field `{field}`")),
+                Err((Fault::Malformed(what), field)) => ("undecodable", format!("field `{field}`: {what}")),
             };
             columns.truncate(index.len());
             refuse(reason, error, Some(id));
@@ -201,12 +127,7 @@ impl AvroDecoder {
     }
 
     fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Option<RecordBatch> {
-        RecordBatch::try_new_with_options(
-            self.schema.clone(),
-            columns,
-            &RecordBatchOptions::new().with_row_count(Some(rows)),
-        )
-        .ok()
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &RecordBatchOptions::new().with_row_count(Some(rows))).ok()
     }
 }
 
@@ -218,31 +139,12 @@ impl Decode for AvroDecoder {
     fn decode(&mut self, records: &Records) -> Decoded {
         for strict in [false, true] {
             let (columns, index, tombstones, dead) = self.read(records, strict);
-            if let Some(rows) = columns
-                .finish()
-                .ok()
-                .and_then(|c| self.batch(c, index.len()))
-            {
-                return Decoded {
-                    rows,
-                    index,
-                    tombstones,
-                    dead,
-                };
+            if let Some(rows) = columns.finish().ok().and_then(|c| self.batch(c, index.len())) {
+                return Decoded { rows, index, tombstones, dead };
             }
         }
         // Every text was checked in the second round, so this is out of reach; were it not, no row would be lost.
-        let all = (0..records.rows.len()).map(|row| RowError {
-            row,
-            reason: "undecodable",
-            error: "the batch could not be built".into(),
-            schema_id: None,
-        });
-        Decoded {
-            rows: RecordBatch::new_empty(self.schema.clone()),
-            index: vec![],
-            tombstones: vec![],
-            dead: all.collect(),
-        }
+        let all = (0..records.rows.len()).map(|row| RowError { row, reason: "undecodable", error: "the batch could not be built".into(), schema_id: None });
+        Decoded { rows: RecordBatch::new_empty(self.schema.clone()), index: vec![], tombstones: vec![], dead: all.collect() }
     }
 }

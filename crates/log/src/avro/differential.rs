@@ -41,13 +41,7 @@ fn registry() -> Arc<Registry> {
 
 fn text(rng: &mut StdRng) -> String {
     let n = rng.random_range(0..12);
-    (0..n)
-        .map(|_| {
-            *['a', 'Z', '0', 'ä', '🗑', '\0', '"']
-                .get(rng.random_range(0..7))
-                .unwrap()
-        })
-        .collect()
+    (0..n).map(|_| *['a', 'Z', '0', 'ä', '🗑', '\0', '"'].get(rng.random_range(0..7)).unwrap()).collect()
 }
 
 fn number(rng: &mut StdRng) -> i64 {
@@ -55,52 +49,31 @@ fn number(rng: &mut StdRng) -> i64 {
 }
 
 fn real(rng: &mut StdRng) -> f64 {
-    *[0.0, -1.5, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE, 0.1]
-        .get(rng.random_range(0..6))
-        .unwrap()
+    *[0.0, -1.5, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE, 0.1].get(rng.random_range(0..6)).unwrap()
 }
 
 fn record(rng: &mut StdRng, nested: bool) -> Value {
     let union = |i: u32, v: Value| Value::Union(i, Box::new(v));
     let maybe = |rng: &mut StdRng, v: Value| {
-        if rng.random() {
-            union(1, v)
-        } else {
-            union(0, Value::Null)
-        }
+        if rng.random() { union(1, v) } else { union(0, Value::Null) }
     };
     let fields = if nested {
         let items = (0..rng.random_range(0..4)).map(|_| {
             let q = Value::String(text(rng));
-            Value::Record(vec![
-                ("p".into(), Value::Long(number(rng))),
-                ("q".into(), maybe(rng, q)),
-            ])
+            Value::Record(vec![("p".into(), Value::Long(number(rng))), ("q".into(), maybe(rng, q))])
         });
         let items = items.collect();
-        let map = (0..rng.random_range(0..3))
-            .map(|i| (format!("k{i}"), Value::Double(real(rng))))
-            .collect();
+        let map = (0..rng.random_range(0..3)).map(|i| (format!("k{i}"), Value::Double(real(rng)))).collect();
         let u = match rng.random_range(0..4) {
             0 => union(0, Value::Null),
             1 => union(1, Value::Long(number(rng))),
             2 => union(2, Value::String(text(rng))),
             _ => union(3, Value::Array(vec![Value::Int(7), Value::Int(-7)])),
         };
-        vec![
-            ("a", Value::String(text(rng))),
-            ("list", Value::Array(items)),
-            ("map", Value::Map(map)),
-            ("u", u),
-            ("z", Value::Long(number(rng))),
-        ]
+        vec![("a", Value::String(text(rng))), ("list", Value::Array(items)), ("map", Value::Map(map)), ("u", u), ("z", Value::Long(number(rng)))]
     } else {
         let e = rng.random_range(0..3usize);
-        let (ns, nd, nb) = (
-            Value::String(text(rng)),
-            Value::Double(real(rng)),
-            Value::Boolean(rng.random()),
-        );
+        let (ns, nd, nb) = (Value::String(text(rng)), Value::Double(real(rng)), Value::Boolean(rng.random()));
         vec![
             ("s", Value::String(text(rng))),
             ("l", Value::Long(number(rng))),
@@ -110,30 +83,15 @@ fn record(rng: &mut StdRng, nested: bool) -> Value {
             ("b", Value::Boolean(rng.random())),
             ("e", Value::Enum(e as u32, ["x", "y", "z"][e].into())),
             ("y", Value::Bytes(text(rng).into_bytes())),
-            (
-                "x",
-                Value::Fixed(3, vec![rng.random(), rng.random(), rng.random()]),
-            ),
+            ("x", Value::Fixed(3, vec![rng.random(), rng.random(), rng.random()])),
             ("t", Value::TimestampMillis(number(rng))),
             ("ns", maybe(rng, ns)),
-            (
-                "nl",
-                if rng.random() {
-                    union(0, Value::Long(number(rng)))
-                } else {
-                    union(1, Value::Null)
-                },
-            ),
+            ("nl", if rng.random() { union(0, Value::Long(number(rng))) } else { union(1, Value::Null) }),
             ("nd", maybe(rng, nd)),
             ("nb", maybe(rng, nb)),
         ]
     };
-    Value::Record(
-        fields
-            .into_iter()
-            .map(|(k, v)| (k.to_string(), v))
-            .collect(),
-    )
+    Value::Record(fields.into_iter().map(|(k, v)| (k.to_string(), v)).collect())
 }
 
 /// Bytes that remember being read past their end.
@@ -153,15 +111,8 @@ impl std::io::Read for Bytes<'_> {
 /// What apache-avro makes of a body: the record, if the body is one and nothing else. It takes a union whose branch
 /// number is cut off for a null; reading past the end gives that away.
 fn oracle(schema: &apache_avro::Schema, body: &[u8]) -> Option<Value> {
-    let mut bytes = Bytes {
-        rest: body,
-        overrun: false,
-    };
-    let value = GenericDatumReader::builder(schema)
-        .build()
-        .unwrap()
-        .read_value(&mut bytes)
-        .ok()?;
+    let mut bytes = Bytes { rest: body, overrun: false };
+    let value = GenericDatumReader::builder(schema).build().unwrap().read_value(&mut bytes).ok()?;
     (bytes.rest.is_empty() && !bytes.overrun).then_some(value)
 }
 
@@ -197,17 +148,10 @@ fn expected(value: &Value) -> String {
 }
 
 fn assert_row(decoded: &Decoded, row: usize, want: &Value) {
-    let Value::Record(fields) = want else {
-        panic!("no record")
-    };
+    let Value::Record(fields) = want else { panic!("no record") };
     for (i, f) in decoded.rows.schema().fields().iter().enumerate() {
         let (_, v) = fields.iter().find(|(k, _)| k == f.name()).unwrap();
-        assert_eq!(
-            cell(&decoded.rows, i, row),
-            expected(v),
-            "field {}",
-            f.name()
-        );
+        assert_eq!(cell(&decoded.rows, i, row), expected(v), "field {}", f.name());
     }
 }
 
@@ -238,9 +182,7 @@ fn damage(rng: &mut StdRng, body: &[u8]) -> Vec<u8> {
         }),
         _ => (0..rng.random_range(1..3)).for_each(|_| {
             let i = rng.random_range(0..b.len());
-            b[i] = *[0x00, 0x01, 0x7f, 0x80, 0xff]
-                .get(rng.random_range(0..5))
-                .unwrap();
+            b[i] = *[0x00, 0x01, 0x7f, 0x80, 0xff].get(rng.random_range(0..5)).unwrap();
         }),
     }
     b
@@ -252,64 +194,36 @@ fn damaged_records_get_the_oracles_answer_and_their_neighbours_survive() {
     let mut rng = StdRng::seed_from_u64(7);
     let (mut good, mut bad) = (0, 0);
     for nested in [false, true] {
-        let (topic, id, schema) = if nested {
-            ("nested", 2, NESTED)
-        } else {
-            ("flat", 1, FLAT)
-        };
+        let (topic, id, schema) = if nested { ("nested", 2, NESTED) } else { ("flat", 1, FLAT) };
         let schema = apache_avro::Schema::parse_str(schema).unwrap();
         let writer = GenericDatumWriter::builder(&schema).build().unwrap();
         let mut decoder = AvroDecoder::new(registry.clone(), topic, None).unwrap();
         for round in 0..6_000 {
             let neighbours = [record(&mut rng, nested), record(&mut rng, nested)];
-            let bodies = neighbours
-                .clone()
-                .map(|v| writer.write_value_to_vec(v).unwrap());
+            let bodies = neighbours.clone().map(|v| writer.write_value_to_vec(v).unwrap());
             let original = writer.write_value_to_vec(record(&mut rng, nested)).unwrap();
-            let damaged = if round % 8 == 0 {
-                original
-            } else {
-                damage(&mut rng, &original)
-            };
-            let decoded = decoder.decode(&records(&[
-                Some(framed(id, &bodies[0])),
-                Some(framed(id, &damaged)),
-                Some(framed(id, &bodies[1])),
-            ]));
+            let damaged = if round % 8 == 0 { original } else { damage(&mut rng, &original) };
+            let decoded = decoder.decode(&records(&[Some(framed(id, &bodies[0])), Some(framed(id, &damaged)), Some(framed(id, &bodies[1]))]));
             assert_row(&decoded, 0, &neighbours[0]);
             assert_row(&decoded, decoded.rows.num_rows() - 1, &neighbours[1]);
             assert_eq!(decoded.index.len() + decoded.dead.len(), 3);
             // The oracle drops the bits of a number beyond the 64th; we refuse it.
-            let overlong = decoded
-                .dead
-                .first()
-                .is_some_and(|e| e.error.contains("more than 64 bits"));
+            let overlong = decoded.dead.first().is_some_and(|e| e.error.contains("more than 64 bits"));
             match oracle(&schema, &damaged).filter(|_| !overlong) {
                 Some(value) => {
-                    assert_eq!(
-                        decoded.index,
-                        [0, 1, 2],
-                        "{:?}, the oracle read {value:?}",
-                        decoded.dead
-                    );
+                    assert_eq!(decoded.index, [0, 1, 2], "{:?}, the oracle read {value:?}", decoded.dead);
                     assert_row(&decoded, 1, &value);
                     good += 1;
                 }
                 None => {
                     // Text inside skipped values is not looked at: such a record may pass here.
-                    assert!(
-                        nested || decoded.index == [0, 2],
-                        "round {round}: decoded what the oracle refuses: {damaged:?}"
-                    );
+                    assert!(nested || decoded.index == [0, 2], "round {round}: decoded what the oracle refuses: {damaged:?}");
                     bad += 1;
                 }
             }
         }
     }
-    assert!(
-        good > 2_000 && bad > 4_000,
-        "the test sees both: {good} good, {bad} bad"
-    );
+    assert!(good > 2_000 && bad > 4_000, "the test sees both: {good} good, {bad} bad");
 }
 
 #[test]
@@ -319,11 +233,7 @@ fn random_bytes_never_panic_nor_hang() {
     for (topic, id) in [("flat", 1), ("nested", 2)] {
         let mut decoder = AvroDecoder::new(registry.clone(), topic, None).unwrap();
         for _ in 0..3_000 {
-            let body = |rng: &mut StdRng| {
-                (0..rng.random_range(0..60))
-                    .map(|_| rng.random_range(0..=3u8) * rng.random_range(0..85u8))
-                    .collect::<Vec<u8>>()
-            };
+            let body = |rng: &mut StdRng| (0..rng.random_range(0..60)).map(|_| rng.random_range(0..=3u8) * rng.random_range(0..85u8)).collect::<Vec<u8>>();
             let values: Vec<_> = (0..4).map(|_| Some(framed(id, &body(&mut rng)))).collect();
             let decoded = decoder.decode(&records(&values));
             assert_eq!(decoded.index.len() + decoded.dead.len(), 4);

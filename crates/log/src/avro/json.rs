@@ -30,42 +30,23 @@ impl JsonEncoder {
     /// An encoder for batches with these columns (`__` columns are the engine's own and left out).
     pub fn new(topic: &str, columns: &ArrowSchema) -> Result<JsonEncoder, AvroError> {
         let mut out: Vec<Column> = Vec::new();
-        for (index, c) in columns
-            .fields()
-            .iter()
-            .enumerate()
-            .filter(|(_, c)| !c.name().starts_with("__"))
-        {
-            let native = native_kind(c.data_type())
-                .map(Kind::data_type)
-                .ok_or_else(|| AvroError::ColumnType {
-                    topic: topic.to_string(),
-                    field: c.name().clone(),
-                    found: c.data_type().to_string(),
-                    wanted: "a number, text, boolean or bytes".into(),
-                })?;
+        for (index, c) in columns.fields().iter().enumerate().filter(|(_, c)| !c.name().starts_with("__")) {
+            let native = native_kind(c.data_type()).map(Kind::data_type).ok_or_else(|| AvroError::ColumnType {
+                topic: topic.to_string(),
+                field: c.name().clone(),
+                found: c.data_type().to_string(),
+                wanted: "a number, text, boolean or bytes".into(),
+            })?;
             let mut label = vec![if out.is_empty() { b'{' } else { b',' }];
             put_text(&mut label, c.name());
             label.push(b':');
-            out.push(Column {
-                index,
-                given: c.data_type().clone(),
-                native,
-                label,
-                name: c.name().clone(),
-            });
+            out.push(Column { index, given: c.data_type().clone(), native, label, name: c.name().clone() });
         }
-        Ok(JsonEncoder {
-            topic: topic.to_string(),
-            columns: out,
-        })
+        Ok(JsonEncoder { topic: topic.to_string(), columns: out })
     }
 
     fn error(&self, message: String) -> EncodeError {
-        EncodeError {
-            topic: self.topic.clone(),
-            message,
-        }
+        EncodeError { topic: self.topic.clone(), message }
     }
 }
 
@@ -74,28 +55,15 @@ impl Encode for JsonEncoder {
         let mut arrays = Vec::with_capacity(self.columns.len());
         for c in &self.columns {
             match rows.columns().get(c.index) {
-                Some(a) if *a.data_type() == c.given => arrays.push(
-                    to_native(a, &c.native)
-                        .map_err(|e| self.error(format!("column `{}`: {e}", c.name)))?,
-                ),
+                Some(a) if *a.data_type() == c.given => arrays.push(to_native(a, &c.native).map_err(|e| self.error(format!("column `{}`: {e}", c.name)))?),
                 _ => {
-                    return Err(self.error(format!(
-                        "column `{}` is not where it was when the topology was planned",
-                        c.name
-                    )));
+                    return Err(self.error(format!("column `{}` is not where it was when the topology was planned", c.name)));
                 }
             }
         }
-        let bound: Vec<(&[u8], Values<'_>, Option<&NullBuffer>)> = self
-            .columns
-            .iter()
-            .zip(&arrays)
-            .map(|(c, a)| (&c.label[..], Values::new(a), a.nulls()))
-            .collect();
-        let mut numbers = Numbers {
-            int: itoa::Buffer::new(),
-            float: zmij::Buffer::new(),
-        };
+        let bound: Vec<(&[u8], Values<'_>, Option<&NullBuffer>)> =
+            self.columns.iter().zip(&arrays).map(|(c, a)| (&c.label[..], Values::new(a), a.nulls())).collect();
+        let mut numbers = Numbers { int: itoa::Buffer::new(), float: zmij::Buffer::new() };
         out.ends.reserve(rows.num_rows());
         for row in 0..rows.num_rows() {
             for (label, values, nulls) in &bound {
@@ -105,13 +73,8 @@ impl Encode for JsonEncoder {
                     _ => values.put(row, &mut numbers, &mut out.buffer),
                 }
             }
-            out.buffer
-                .extend_from_slice(if bound.is_empty() { b"{}" } else { b"}" });
-            out.ends.push(
-                u32::try_from(out.buffer.len()).map_err(|_| {
-                    self.error("the values of one batch take more than 4 GiB".into())
-                })?,
-            );
+            out.buffer.extend_from_slice(if bound.is_empty() { b"{}" } else { b"}" });
+            out.ends.push(u32::try_from(out.buffer.len()).map_err(|_| self.error("the values of one batch take more than 4 GiB".into()))?);
         }
         Ok(Vec::new())
     }
@@ -147,9 +110,7 @@ impl<'a> Values<'a> {
     fn put(&self, row: usize, numbers: &mut Numbers, out: &mut Vec<u8>) {
         match self {
             Values::Int(v) => out.extend_from_slice(numbers.int.format(v[row]).as_bytes()),
-            Values::Float(v) if v[row].is_finite() => {
-                out.extend_from_slice(numbers.float.format_finite(v[row]).as_bytes())
-            }
+            Values::Float(v) if v[row].is_finite() => out.extend_from_slice(numbers.float.format_finite(v[row]).as_bytes()),
             Values::Text(v) => put_text(out, v.value(row)),
             Values::Bool(v) => out.extend_from_slice(if v.value(row) { b"true" } else { b"false" }),
             Values::Binary(v) => {
@@ -193,16 +154,9 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 /// Appends Base64 (RFC 4648, padded).
 pub(super) fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.chunks(3) {
-        let n = chunk
-            .iter()
-            .enumerate()
-            .fold(0u32, |n, (i, b)| n | u32::from(*b) << (16 - 8 * i));
+        let n = chunk.iter().enumerate().fold(0u32, |n, (i, b)| n | u32::from(*b) << (16 - 8 * i));
         for i in 0..4 {
-            out.push(if i <= chunk.len() {
-                BASE64[(n >> (18 - 6 * i)) as usize & 63]
-            } else {
-                b'='
-            });
+            out.push(if i <= chunk.len() { BASE64[(n >> (18 - 6 * i)) as usize & 63] } else { b'=' });
         }
     }
 }
@@ -213,10 +167,7 @@ pub(super) fn read_base64(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
     }
-    let body = text
-        .strip_suffix(b"==")
-        .or_else(|| text.strip_suffix(b"="))
-        .unwrap_or(text);
+    let body = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     for chunk in body.chunks(4) {
         let mut n = 0u32;
@@ -237,24 +188,12 @@ mod tests {
     use std::sync::Arc;
 
     fn encode(columns: Vec<(&str, ArrayRef)>) -> Vec<String> {
-        let fields = columns
-            .iter()
-            .map(|(n, c)| Field::new(*n, c.data_type().clone(), true))
-            .collect::<Vec<_>>();
+        let fields = columns.iter().map(|(n, c)| Field::new(*n, c.data_type().clone(), true)).collect::<Vec<_>>();
         let schema = Arc::new(ArrowSchema::new(fields));
-        let rows = RecordBatch::try_new(
-            schema.clone(),
-            columns.into_iter().map(|(_, c)| c).collect(),
-        )
-        .unwrap();
+        let rows = RecordBatch::try_new(schema.clone(), columns.into_iter().map(|(_, c)| c).collect()).unwrap();
         let mut out = Encoded::default();
-        JsonEncoder::new("t", &schema)
-            .unwrap()
-            .encode(&rows, &mut out)
-            .unwrap();
-        (0..rows.num_rows())
-            .map(|i| String::from_utf8(out.row(i).to_vec()).unwrap())
-            .collect()
+        JsonEncoder::new("t", &schema).unwrap().encode(&rows, &mut out).unwrap();
+        (0..rows.num_rows()).map(|i| String::from_utf8(out.row(i).to_vec()).unwrap()).collect()
     }
 
     #[test]
@@ -263,64 +202,24 @@ mod tests {
         let rows = encode(vec![
             ("__time", Arc::new(Int64Array::from(vec![1, 2, 3, 4]))),
             ("t", Arc::new(StringArray::from(texts.clone()))),
-            (
-                "n",
-                Arc::new(Int64Array::from(vec![
-                    Some(i64::MIN),
-                    None,
-                    Some(0),
-                    Some(i64::MAX),
-                ])),
-            ),
-            (
-                "f",
-                Arc::new(Float64Array::from(vec![
-                    0.1,
-                    f64::NAN,
-                    f64::NEG_INFINITY,
-                    1e300,
-                ])),
-            ),
-            (
-                "h",
-                Arc::new(Float32Array::from(vec![0.5, 1.0, -2.25, 0.0])),
-            ),
-            (
-                "b",
-                Arc::new(BooleanArray::from(vec![
-                    Some(true),
-                    Some(false),
-                    None,
-                    Some(true),
-                ])),
-            ),
-            (
-                "x",
-                Arc::new(BinaryArray::from(vec![&b""[..], b"\xff", b"ab", b"abc"])),
-            ),
+            ("n", Arc::new(Int64Array::from(vec![Some(i64::MIN), None, Some(0), Some(i64::MAX)]))),
+            ("f", Arc::new(Float64Array::from(vec![0.1, f64::NAN, f64::NEG_INFINITY, 1e300]))),
+            ("h", Arc::new(Float32Array::from(vec![0.5, 1.0, -2.25, 0.0]))),
+            ("b", Arc::new(BooleanArray::from(vec![Some(true), Some(false), None, Some(true)]))),
+            ("x", Arc::new(BinaryArray::from(vec![&b""[..], b"\xff", b"ab", b"abc"]))),
         ]);
-        assert_eq!(
-            rows[0],
-            r#"{"t":"plain","n":-9223372036854775808,"f":0.1,"h":0.5,"b":true,"x":""}"#
-        );
+        assert_eq!(rows[0], r#"{"t":"plain","n":-9223372036854775808,"f":0.1,"h":0.5,"b":true,"x":""}"#);
         for (i, (row, x)) in rows.iter().zip(["", "/w==", "YWI=", "YWJj"]).enumerate() {
             let v: serde_json::Value = serde_json::from_str(row).unwrap();
             assert_eq!(v["t"], texts[i]);
             assert_eq!(v["x"], x);
-            assert_eq!(
-                v["f"].is_null(),
-                i == 1 || i == 2,
-                "NaN and infinity are null"
-            );
+            assert_eq!(v["f"].is_null(), i == 1 || i == 2, "NaN and infinity are null");
         }
     }
 
     #[test]
     fn a_batch_of_system_columns_only_is_empty_objects() {
-        assert_eq!(
-            encode(vec![("__time", Arc::new(Int64Array::from(vec![1])))]),
-            ["{}"]
-        );
+        assert_eq!(encode(vec![("__time", Arc::new(Int64Array::from(vec![1])))]), ["{}"]);
     }
 
     #[test]
@@ -329,10 +228,7 @@ mod tests {
             let bytes: Vec<u8> = (0..n).map(|i| i.wrapping_mul(37) ^ n).collect();
             let mut text = Vec::new();
             put_base64(&mut text, &bytes);
-            assert_eq!(
-                read_base64(std::str::from_utf8(&text).unwrap()),
-                Some(bytes)
-            );
+            assert_eq!(read_base64(std::str::from_utf8(&text).unwrap()), Some(bytes));
         }
         assert_eq!(read_base64("abc"), None);
         assert_eq!(read_base64("ab*="), None);

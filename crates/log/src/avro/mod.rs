@@ -18,8 +18,6 @@ mod decode_tests;
 #[cfg(test)]
 mod differential;
 mod program;
-#[cfg(test)]
-mod speed;
 
 pub(crate) use columns::columns_of;
 pub use decode::AvroDecoder;
@@ -59,9 +57,7 @@ pub enum AvroError {
         found: String,
     },
     /// A sink lacks a required field.
-    #[error(
-        "{topic}: required field `{field}` ({wanted}) has no column; select it under that name"
-    )]
+    #[error("{topic}: required field `{field}` ({wanted}) has no column; select it under that name")]
     MissingField {
         /// Sink topic.
         topic: String,
@@ -71,9 +67,7 @@ pub enum AvroError {
         wanted: String,
     },
     /// A column of another type.
-    #[error(
-        "{topic}: column `{field}` is {found}, the schema wants {wanted}; cast it in the topology"
-    )]
+    #[error("{topic}: column `{field}` is {found}, the schema wants {wanted}; cast it in the topology")]
     ColumnType {
         /// Sink topic.
         topic: String,
@@ -95,9 +89,7 @@ pub enum AvroError {
         message: String,
     },
     /// A value without framing.
-    #[error(
-        "the value does not begin with 0x00 and a schema id: it is not Avro in Confluent's framing"
-    )]
+    #[error("the value does not begin with 0x00 and a schema id: it is not Avro in Confluent's framing")]
     NotFramed,
     /// Registry.
     #[error(transparent)]
@@ -106,18 +98,8 @@ pub enum AvroError {
 
 impl AvroError {
     fn unknown_column(topic: &str, column: &str, schema: &Schema) -> AvroError {
-        let known = schema
-            .record()
-            .fields
-            .iter()
-            .map(|f| f.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ");
-        AvroError::UnknownColumn {
-            topic: topic.to_string(),
-            column: column.to_string(),
-            known,
-        }
+        let known = schema.record().fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
+        AvroError::UnknownColumn { topic: topic.to_string(), column: column.to_string(), known }
     }
 }
 

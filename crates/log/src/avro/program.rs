@@ -57,17 +57,11 @@ pub(crate) struct Program {
 
 impl Program {
     /// Resolves a writer's schema against the columns wanted; the error says which field does not fit and why.
-    pub(crate) fn resolve(
-        writer: &Arc<Schema>,
-        reader: &Schema,
-        wanted: &[Wanted],
-    ) -> Result<Program, String> {
+    pub(crate) fn resolve(writer: &Arc<Schema>, reader: &Schema, wanted: &[Wanted]) -> Result<Program, String> {
         let mut steps: Vec<Step> = Vec::new();
         let mut found = vec![false; wanted.len()];
         for field in &writer.record().fields {
-            let column = wanted
-                .iter()
-                .position(|w| w.field.name == field.name || w.field.aliases.contains(&field.name));
+            let column = wanted.iter().position(|w| w.field.name == field.name || w.field.aliases.contains(&field.name));
             let Some(w) = column.map(|i| {
                 found[i] = true;
                 &wanted[i]
@@ -83,55 +77,24 @@ impl Program {
                 ty => (PLAIN, ty),
             };
             let action = action(writer, reader, inner, w).ok_or_else(|| {
-                format!(
-                    "field `{}` was written as {}, the contract reads it as {}",
-                    field.name,
-                    writer.type_name(&field.ty),
-                    reader.type_name(&w.field.ty)
-                )
+                format!("field `{}` was written as {}, the contract reads it as {}", field.name, writer.type_name(&field.ty), reader.type_name(&w.field.ty))
             })?;
-            steps.push(Step {
-                null_branch,
-                slot: Some(w.slot),
-                action,
-                name: field.name.as_str().into(),
-            });
+            steps.push(Step { null_branch, slot: Some(w.slot), action, name: field.name.as_str().into() });
         }
         for (w, _) in wanted.iter().zip(&found).filter(|(_, found)| !**found) {
-            let cell = w
-                .field
-                .default
-                .as_ref()
-                .and_then(|d| Cell::of_default(w.kind, &w.field.ty, d));
+            let cell = w.field.default.as_ref().and_then(|d| Cell::of_default(w.kind, &w.field.ty, d));
             let cell = cell
                 .filter(|c| w.nullable || *c != Cell::Null)
-                .ok_or_else(|| {
-                    format!(
-                        "field `{}` is not in the writer's schema and has no default",
-                        w.field.name
-                    )
-                })?;
-            steps.push(Step {
-                null_branch: PLAIN,
-                slot: Some(w.slot),
-                action: Action::Default(cell),
-                name: w.field.name.as_str().into(),
-            });
+                .ok_or_else(|| format!("field `{}` is not in the writer's schema and has no default", w.field.name))?;
+            steps.push(Step { null_branch: PLAIN, slot: Some(w.slot), action: Action::Default(cell), name: w.field.name.as_str().into() });
         }
-        Ok(Program {
-            writer: writer.clone(),
-            steps,
-        })
+        Ok(Program { writer: writer.clone(), steps })
     }
 
     /// Reads one record into the columns. On an error the columns hold part of the row: cut them back. The error
     /// names the field.
     #[inline]
-    pub(crate) fn run<'p>(
-        &'p self,
-        cursor: &mut Cursor<'_>,
-        columns: &mut Columns,
-    ) -> Result<(), (Fault, &'p str)> {
+    pub(crate) fn run<'p>(&'p self, cursor: &mut Cursor<'_>, columns: &mut Columns) -> Result<(), (Fault, &'p str)> {
         for step in &self.steps {
             if let Err(fault) = self.step(step, cursor, columns) {
                 return Err((fault, &step.name));
@@ -141,12 +104,7 @@ impl Program {
     }
 
     #[inline(always)]
-    fn step(
-        &self,
-        step: &Step,
-        cursor: &mut Cursor<'_>,
-        columns: &mut Columns,
-    ) -> Result<(), Fault> {
+    fn step(&self, step: &Step, cursor: &mut Cursor<'_>, columns: &mut Columns) -> Result<(), Fault> {
         if step.null_branch != PLAIN {
             let branch = cursor.choice(2, "a union has no such branch")?;
             if branch == usize::from(step.null_branch) {
@@ -160,13 +118,7 @@ impl Program {
     }
 
     #[inline(always)]
-    fn act(
-        &self,
-        action: &Action,
-        slot: Option<Slot>,
-        cursor: &mut Cursor<'_>,
-        columns: &mut Columns,
-    ) -> Result<(), Fault> {
+    fn act(&self, action: &Action, slot: Option<Slot>, cursor: &mut Cursor<'_>, columns: &mut Columns) -> Result<(), Fault> {
         match action {
             Action::Long(at) => columns.ints[*at].push(cursor.long()?),
             Action::Double(at) => columns.floats[*at].push(cursor.double()?),
@@ -182,13 +134,7 @@ impl Program {
         Ok(())
     }
 
-    fn act_rarely(
-        &self,
-        action: &Action,
-        slot: Option<Slot>,
-        cursor: &mut Cursor<'_>,
-        columns: &mut Columns,
-    ) -> Result<(), Fault> {
+    fn act_rarely(&self, action: &Action, slot: Option<Slot>, cursor: &mut Cursor<'_>, columns: &mut Columns) -> Result<(), Fault> {
         match action {
             Action::LongIn(at, unit) => columns.ints[*at].push(to_millis(*unit, cursor.long()?)),
             Action::IntToFloat(at) => columns.floats[*at].push(f64::from(cursor.int()?)),
@@ -196,9 +142,7 @@ impl Program {
             Action::Fixed(at, n) => columns.texts[*at].push(cursor.take(*n)?, false)?,
             Action::Symbol(at, symbols) => {
                 let i = cursor.choice(symbols.len(), "an enum has no such symbol")?;
-                let symbol = symbols[i]
-                    .as_ref()
-                    .ok_or(Fault::Malformed("an enum's symbol is not in the contract"))?;
+                let symbol = symbols[i].as_ref().ok_or(Fault::Malformed("an enum's symbol is not in the contract"))?;
                 columns.texts[*at].push(symbol, false)?;
             }
             Action::Branches(branches) => {
@@ -224,23 +168,13 @@ impl Program {
 
     /// A branch's action, out of line: the fast path must not contain itself.
     #[inline(never)]
-    fn act_rarely_or_not(
-        &self,
-        action: &Action,
-        slot: Option<Slot>,
-        cursor: &mut Cursor<'_>,
-        columns: &mut Columns,
-    ) -> Result<(), Fault> {
+    fn act_rarely_or_not(&self, action: &Action, slot: Option<Slot>, cursor: &mut Cursor<'_>, columns: &mut Columns) -> Result<(), Fault> {
         self.act(action, slot, cursor, columns)
     }
 }
 
 fn push_null(slot: Slot, columns: &mut Columns) -> Result<(), Fault> {
-    if columns.push_null(slot) {
-        Ok(())
-    } else {
-        Err(Fault::Malformed("it is null, the contract wants a value"))
-    }
+    if columns.push_null(slot) { Ok(()) } else { Err(Fault::Malformed("it is null, the contract wants a value")) }
 }
 
 /// A skip of `field`, joined with the one before it where both have a fixed length.
@@ -249,46 +183,20 @@ fn push_skip(steps: &mut Vec<Step>, writer: &Schema, field: &Field) {
     let step = match &field.ty {
         Type::Union(branches) => match nullable(branches) {
             Some((null, inner)) => {
-                let action = fixed_width(writer, inner)
-                    .map_or_else(|| Action::Skip(inner.clone()), Action::SkipBytes);
-                Step {
-                    null_branch: null as u8,
-                    slot: None,
-                    action,
-                    name,
-                }
+                let action = fixed_width(writer, inner).map_or_else(|| Action::Skip(inner.clone()), Action::SkipBytes);
+                Step { null_branch: null as u8, slot: None, action, name }
             }
-            None => Step {
-                null_branch: PLAIN,
-                slot: None,
-                action: Action::Skip(field.ty.clone()),
-                name,
-            },
+            None => Step { null_branch: PLAIN, slot: None, action: Action::Skip(field.ty.clone()), name },
         },
         ty => match fixed_width(writer, ty) {
             Some(n) => {
-                if let Some(Step {
-                    null_branch: PLAIN,
-                    action: Action::SkipBytes(before),
-                    ..
-                }) = steps.last_mut()
-                {
+                if let Some(Step { null_branch: PLAIN, action: Action::SkipBytes(before), .. }) = steps.last_mut() {
                     *before += n;
                     return;
                 }
-                Step {
-                    null_branch: PLAIN,
-                    slot: None,
-                    action: Action::SkipBytes(n),
-                    name,
-                }
+                Step { null_branch: PLAIN, slot: None, action: Action::SkipBytes(n), name }
             }
-            None => Step {
-                null_branch: PLAIN,
-                slot: None,
-                action: Action::Skip(ty.clone()),
-                name,
-            },
+            None => Step { null_branch: PLAIN, slot: None, action: Action::Skip(ty.clone()), name },
         },
     };
     steps.push(step);
@@ -314,16 +222,8 @@ fn action(writer: &Schema, reader: &Schema, ty: &Type, wanted: &Wanted) -> Optio
         ty => ty,
     };
     if let Type::Union(branches) = ty {
-        let actions = branches.iter().map(|b| {
-            if *b == Type::Null {
-                Some(None)
-            } else {
-                action(writer, reader, b, wanted).map(Some)
-            }
-        });
-        return Some(Action::Branches(
-            actions.collect::<Option<Vec<_>>>()?.into(),
-        ));
+        let actions = branches.iter().map(|b| if *b == Type::Null { Some(None) } else { action(writer, reader, b, wanted).map(Some) });
+        return Some(Action::Branches(actions.collect::<Option<Vec<_>>>()?.into()));
     }
     Some(match (wanted.kind, ty) {
         (Kind::Int, Type::Int) => Action::Int(at),
@@ -336,28 +236,16 @@ fn action(writer: &Schema, reader: &Schema, ty: &Type, wanted: &Wanted) -> Optio
         (Kind::Float, Type::Float) => Action::Float(at),
         (Kind::Float, Type::Double) if !matches!(target, Type::Float) => Action::Double(at),
         (Kind::Bool, Type::Boolean) => Action::Bool(at),
-        (Kind::Text | Kind::Binary, Type::String | Type::Bytes)
-            if !matches!(target, Type::Named(_)) =>
-        {
-            Action::Bytes(at)
-        }
+        (Kind::Text | Kind::Binary, Type::String | Type::Bytes) if !matches!(target, Type::Named(_)) => Action::Bytes(at),
         (Kind::Text | Kind::Binary, Type::Named(w)) => match (writer.named(*w), target) {
             (Named::Enum(theirs), Type::Named(r)) => match reader.named(*r) {
                 Named::Enum(ours) => {
-                    let known = theirs.symbols.iter().map(|s| {
-                        if ours.symbols.contains(s) {
-                            Some(s)
-                        } else {
-                            ours.default.as_ref()
-                        }
-                    });
+                    let known = theirs.symbols.iter().map(|s| if ours.symbols.contains(s) { Some(s) } else { ours.default.as_ref() });
                     Action::Symbol(at, known.map(|s| s.map(|s| s.as_bytes().into())).collect())
                 }
                 _ => return None,
             },
-            (Named::Fixed { size, .. }, Type::Named(r)) if matches!(reader.named(*r), Named::Fixed { size: s, .. } if s == size) => {
-                Action::Fixed(at, *size)
-            }
+            (Named::Fixed { size, .. }, Type::Named(r)) if matches!(reader.named(*r), Named::Fixed { size: s, .. } if s == size) => Action::Fixed(at, *size),
             _ => return None,
         },
         _ => return None,

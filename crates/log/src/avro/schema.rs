@@ -125,14 +125,8 @@ pub struct Schema {
 impl Schema {
     /// Parses an Avro schema in JSON. The root must be a record: that is what a topic's value is.
     pub fn parse(json: &str) -> Result<Schema, SchemaError> {
-        let value: Value = serde_json::from_str(json).map_err(|e| SchemaError {
-            path: "schema".into(),
-            message: format!("not JSON: {e}"),
-        })?;
-        let mut parser = Parser {
-            named: Vec::new(),
-            names: HashMap::new(),
-        };
+        let value: Value = serde_json::from_str(json).map_err(|e| SchemaError { path: "schema".into(), message: format!("not JSON: {e}") })?;
+        let mut parser = Parser { named: Vec::new(), names: HashMap::new() };
         let root = match parser.parse(&value, "", "schema")? {
             Type::Named(i) => match parser.named.get(i) {
                 Some(Named::Record(r)) => Some(r.clone()),
@@ -140,14 +134,8 @@ impl Schema {
             },
             _ => None,
         };
-        let root = root.ok_or_else(|| SchemaError {
-            path: "schema".into(),
-            message: "the root must be a record: topics carry records".into(),
-        })?;
-        Ok(Schema {
-            named: parser.named,
-            root,
-        })
+        let root = root.ok_or_else(|| SchemaError { path: "schema".into(), message: "the root must be a record: topics carry records".into() })?;
+        Ok(Schema { named: parser.named, root })
     }
 
     /// The root record.
@@ -178,14 +166,7 @@ impl Schema {
             Type::Map(t) => format!("map of {}", self.type_name(t)),
             Type::Union(branches) => match nullable(branches) {
                 Some((_, inner)) => format!("{}?", self.type_name(inner)),
-                None => format!(
-                    "union({})",
-                    branches
-                        .iter()
-                        .map(|b| self.type_name(b))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ),
+                None => format!("union({})", branches.iter().map(|b| self.type_name(b)).collect::<Vec<_>>().join(", ")),
             },
             Type::Named(i) => match self.named(*i) {
                 Named::Record(r) => r.name.clone(),
@@ -212,14 +193,9 @@ struct Parser {
 
 impl Parser {
     fn parse(&mut self, value: &Value, namespace: &str, path: &str) -> Result<Type, SchemaError> {
-        let error = |message: String| SchemaError {
-            path: path.to_string(),
-            message,
-        };
+        let error = |message: String| SchemaError { path: path.to_string(), message };
         match value {
-            Value::String(name) => self
-                .by_name(name, namespace)
-                .ok_or_else(|| error(format!("unknown type `{name}`"))),
+            Value::String(name) => self.by_name(name, namespace).ok_or_else(|| error(format!("unknown type `{name}`"))),
             Value::Array(branches) => {
                 let mut out = Vec::with_capacity(branches.len());
                 for b in branches {
@@ -238,9 +214,7 @@ impl Parser {
                 Ok(Type::Union(out))
             }
             Value::Object(o) => self.object(o, namespace, path),
-            _ => Err(error(
-                "a type is a name, a list of branches or an object".into(),
-            )),
+            _ => Err(error("a type is a name, a list of branches or an object".into())),
         }
     }
 
@@ -254,81 +228,35 @@ impl Parser {
             "double" => Type::Double,
             "bytes" => Type::Bytes,
             "string" => Type::String,
-            _ => Type::Named(
-                *self
-                    .names
-                    .get(&full_name(name, namespace))
-                    .or_else(|| self.names.get(name))?,
-            ),
+            _ => Type::Named(*self.names.get(&full_name(name, namespace)).or_else(|| self.names.get(name))?),
         })
     }
 
-    fn object(
-        &mut self,
-        o: &Map<String, Value>,
-        namespace: &str,
-        path: &str,
-    ) -> Result<Type, SchemaError> {
-        let error = |message: String| SchemaError {
-            path: path.to_string(),
-            message,
-        };
+    fn object(&mut self, o: &Map<String, Value>, namespace: &str, path: &str) -> Result<Type, SchemaError> {
+        let error = |message: String| SchemaError { path: path.to_string(), message };
         let kind = match o.get("type") {
             Some(Value::String(k)) => k.as_str(),
             Some(inner) => return self.parse(inner, namespace, path),
             None => return Err(error("an object needs a `type`".into())),
         };
         match kind {
-            "array" => Ok(Type::Array(Box::new(
-                self.parse(
-                    o.get("items")
-                        .ok_or_else(|| error("an array needs `items`".into()))?,
-                    namespace,
-                    path,
-                )?,
-            ))),
-            "map" => Ok(Type::Map(Box::new(
-                self.parse(
-                    o.get("values")
-                        .ok_or_else(|| error("a map needs `values`".into()))?,
-                    namespace,
-                    path,
-                )?,
-            ))),
+            "array" => Ok(Type::Array(Box::new(self.parse(o.get("items").ok_or_else(|| error("an array needs `items`".into()))?, namespace, path)?))),
+            "map" => Ok(Type::Map(Box::new(self.parse(o.get("values").ok_or_else(|| error("a map needs `values`".into()))?, namespace, path)?))),
             "record" | "error" | "enum" | "fixed" => self.define(kind, o, namespace, path),
-            "long" => Ok(Type::Long(
-                match o.get("logicalType").and_then(Value::as_str) {
-                    Some("timestamp-millis") => LongUnit::Millis,
-                    Some("timestamp-micros") => LongUnit::Micros,
-                    Some("timestamp-nanos") => LongUnit::Nanos,
-                    _ => LongUnit::Plain,
-                },
-            )),
-            name => self
-                .by_name(name, namespace)
-                .ok_or_else(|| error(format!("unknown type `{name}`"))),
+            "long" => Ok(Type::Long(match o.get("logicalType").and_then(Value::as_str) {
+                Some("timestamp-millis") => LongUnit::Millis,
+                Some("timestamp-micros") => LongUnit::Micros,
+                Some("timestamp-nanos") => LongUnit::Nanos,
+                _ => LongUnit::Plain,
+            })),
+            name => self.by_name(name, namespace).ok_or_else(|| error(format!("unknown type `{name}`"))),
         }
     }
 
-    fn define(
-        &mut self,
-        kind: &str,
-        o: &Map<String, Value>,
-        namespace: &str,
-        path: &str,
-    ) -> Result<Type, SchemaError> {
-        let error = |message: String| SchemaError {
-            path: path.to_string(),
-            message,
-        };
-        let raw = o
-            .get("name")
-            .and_then(Value::as_str)
-            .ok_or_else(|| error(format!("a {kind} needs a `name`")))?;
-        let namespace = match (
-            raw.rsplit_once('.'),
-            o.get("namespace").and_then(Value::as_str),
-        ) {
+    fn define(&mut self, kind: &str, o: &Map<String, Value>, namespace: &str, path: &str) -> Result<Type, SchemaError> {
+        let error = |message: String| SchemaError { path: path.to_string(), message };
+        let raw = o.get("name").and_then(Value::as_str).ok_or_else(|| error(format!("a {kind} needs a `name`")))?;
+        let namespace = match (raw.rsplit_once('.'), o.get("namespace").and_then(Value::as_str)) {
             (Some((ns, _)), _) => ns,
             (None, Some(ns)) => ns,
             (None, None) => namespace,
@@ -341,14 +269,10 @@ impl Parser {
             return Err(error(format!("`{full}` is defined twice")));
         }
         // The place is taken before the fields are read, so that a record may refer to itself.
-        self.named.push(Named::Fixed {
-            name: name.clone(),
-            size: 0,
-        });
+        self.named.push(Named::Fixed { name: name.clone(), size: 0 });
         self.named[index] = match kind {
             "enum" => {
-                let symbols: Vec<String> = strings(o.get("symbols"))
-                    .ok_or_else(|| error("an enum needs `symbols`".into()))?;
+                let symbols: Vec<String> = strings(o.get("symbols")).ok_or_else(|| error("an enum needs `symbols`".into()))?;
                 let default = o.get("default").and_then(Value::as_str).map(str::to_string);
                 if symbols.is_empty() {
                     return Err(error("an enum needs a symbol".into()));
@@ -356,63 +280,30 @@ impl Parser {
                 if default.as_ref().is_some_and(|d| !symbols.contains(d)) {
                     return Err(error("the enum's default is none of its symbols".into()));
                 }
-                Named::Enum(EnumType {
-                    name,
-                    symbols,
-                    default,
-                })
+                Named::Enum(EnumType { name, symbols, default })
             }
             "fixed" => {
-                let size = o
-                    .get("size")
-                    .and_then(Value::as_u64)
-                    .ok_or_else(|| error("a fixed needs a `size`".into()))?;
-                Named::Fixed {
-                    name,
-                    size: size as usize,
-                }
+                let size = o.get("size").and_then(Value::as_u64).ok_or_else(|| error("a fixed needs a `size`".into()))?;
+                Named::Fixed { name, size: size as usize }
             }
             _ => Named::Record(self.record(o, name, &namespace)?),
         };
         Ok(Type::Named(index))
     }
 
-    fn record(
-        &mut self,
-        o: &Map<String, Value>,
-        name: String,
-        namespace: &str,
-    ) -> Result<Record, SchemaError> {
-        let error = |message: &str| SchemaError {
-            path: name.clone(),
-            message: message.to_string(),
-        };
-        let list = o
-            .get("fields")
-            .and_then(Value::as_array)
-            .ok_or_else(|| error("a record needs `fields`"))?;
+    fn record(&mut self, o: &Map<String, Value>, name: String, namespace: &str) -> Result<Record, SchemaError> {
+        let error = |message: &str| SchemaError { path: name.clone(), message: message.to_string() };
+        let list = o.get("fields").and_then(Value::as_array).ok_or_else(|| error("a record needs `fields`"))?;
         let mut fields: Vec<Field> = Vec::with_capacity(list.len());
         for f in list {
             let f = f.as_object().ok_or_else(|| error("a field is an object"))?;
-            let field = f
-                .get("name")
-                .and_then(Value::as_str)
-                .ok_or_else(|| error("a field needs a `name`"))?;
+            let field = f.get("name").and_then(Value::as_str).ok_or_else(|| error("a field needs a `name`"))?;
             let path = format!("{name}.{field}");
             if fields.iter().any(|x| x.name == field) {
-                return Err(SchemaError {
-                    path,
-                    message: "the field stands there twice".into(),
-                });
+                return Err(SchemaError { path, message: "the field stands there twice".into() });
             }
-            let ty = self.parse(
-                f.get("type").ok_or_else(|| SchemaError {
-                    path: path.clone(),
-                    message: "a field needs a `type`".into(),
-                })?,
-                namespace,
-                &path,
-            )?;
+            let ty =
+                self.parse(f.get("type").ok_or_else(|| SchemaError { path: path.clone(), message: "a field needs a `type`".into() })?, namespace, &path)?;
             let text = |k: &str| f.get(k).and_then(Value::as_str).map(str::to_string);
             fields.push(Field {
                 name: field.to_string(),
@@ -424,39 +315,18 @@ impl Parser {
                 fiware: text("fiware"),
             });
         }
-        let attributes = o
-            .iter()
-            .filter(|(k, _)| *k != "fields")
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
-        let doc = o
-            .get("doc")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_string();
-        Ok(Record {
-            name,
-            doc,
-            fields,
-            attributes,
-        })
+        let attributes = o.iter().filter(|(k, _)| *k != "fields").map(|(k, v)| (k.clone(), v.clone())).collect();
+        let doc = o.get("doc").and_then(Value::as_str).unwrap_or_default().to_string();
+        Ok(Record { name, doc, fields, attributes })
     }
 }
 
 fn full_name(name: &str, namespace: &str) -> String {
-    if name.contains('.') || namespace.is_empty() {
-        name.to_string()
-    } else {
-        format!("{namespace}.{name}")
-    }
+    if name.contains('.') || namespace.is_empty() { name.to_string() } else { format!("{namespace}.{name}") }
 }
 
 fn strings(value: Option<&Value>) -> Option<Vec<String>> {
-    value?
-        .as_array()?
-        .iter()
-        .map(|v| v.as_str().map(str::to_string))
-        .collect()
+    value?.as_array()?.iter().map(|v| v.as_str().map(str::to_string)).collect()
 }
 
 #[cfg(test)]
@@ -476,46 +346,20 @@ mod tests {
         .unwrap();
         let r = s.record();
         assert_eq!(r.attributes["key"], "x");
-        assert_eq!(
-            r.fields
-                .iter()
-                .map(|f| s.type_name(&f.ty))
-                .collect::<Vec<_>>(),
-            ["enum(p, q)", "enum(p, q)?", "timestamp", "R?"]
-        );
+        assert_eq!(r.fields.iter().map(|f| s.type_name(&f.ty)).collect::<Vec<_>>(), ["enum(p, q)", "enum(p, q)?", "timestamp", "R?"]);
     }
 
     #[test]
     fn says_where_a_schema_is_wrong() {
         for (fields, path, message) in [
-            (
-                r#"[{"name":"a","type":"strin"}]"#,
-                "R.a",
-                "unknown type `strin`",
-            ),
-            (
-                r#"[{"name":"a","type":"int"},{"name":"a","type":"int"}]"#,
-                "R.a",
-                "the field stands there twice",
-            ),
+            (r#"[{"name":"a","type":"strin"}]"#, "R.a", "unknown type `strin`"),
+            (r#"[{"name":"a","type":"int"},{"name":"a","type":"int"}]"#, "R.a", "the field stands there twice"),
             (r#"[{"name":"a"}]"#, "R.a", "a field needs a `type`"),
-            (
-                r#"[{"name":"a","type":["null","null"]}]"#,
-                "R.a",
-                "a union has the same branch twice",
-            ),
+            (r#"[{"name":"a","type":["null","null"]}]"#, "R.a", "a union has the same branch twice"),
         ] {
-            let e = Schema::parse(&format!(
-                r#"{{"type":"record","name":"R","fields":{fields}}}"#
-            ))
-            .unwrap_err();
+            let e = Schema::parse(&format!(r#"{{"type":"record","name":"R","fields":{fields}}}"#)).unwrap_err();
             assert_eq!((e.path.as_str(), e.message.as_str()), (path, message));
         }
-        assert!(
-            Schema::parse("\"string\"")
-                .unwrap_err()
-                .to_string()
-                .contains("root must be a record")
-        );
+        assert!(Schema::parse("\"string\"").unwrap_err().to_string().contains("root must be a record"));
     }
 }

@@ -24,21 +24,12 @@ impl Registry {
         let registered = self.for_topic(topic)?;
         let mut out = Vec::with_capacity(128);
         frame(&mut out, registered.id);
-        let writer = Writer {
-            schema: &registered.schema,
-            default: false,
-        };
-        writer
-            .record(registered.schema.record(), value, &mut out)
-            .map_err(|(path, message)| AvroError::Value {
-                topic: topic.to_string(),
-                path: if path.is_empty() {
-                    "value".into()
-                } else {
-                    path.trim_start_matches('.').to_string()
-                },
-                message,
-            })?;
+        let writer = Writer { schema: &registered.schema, default: false };
+        writer.record(registered.schema.record(), value, &mut out).map_err(|(path, message)| AvroError::Value {
+            topic: topic.to_string(),
+            path: if path.is_empty() { "value".into() } else { path.trim_start_matches('.').to_string() },
+            message,
+        })?;
         Ok(out)
     }
 
@@ -51,40 +42,20 @@ impl Registry {
     pub fn decode_with_schema(&self, value: &[u8]) -> Result<(Arc<Registered>, Value), AvroError> {
         let (id, body) = unframe(value).ok_or(AvroError::NotFramed)?;
         let registered = self.by_id(id)?.clone();
-        let wrong = |(path, message): Wrong| AvroError::Value {
-            topic: registered.subject.clone(),
-            path: path.trim_start_matches('.').to_string(),
-            message,
-        };
-        let mut reader = Reader {
-            schema: &registered.schema,
-            cursor: Cursor::new(body),
-        };
-        let json = reader
-            .record(registered.schema.record(), 0)
-            .map_err(wrong)?;
+        let wrong = |(path, message): Wrong| AvroError::Value { topic: registered.subject.clone(), path: path.trim_start_matches('.').to_string(), message };
+        let mut reader = Reader { schema: &registered.schema, cursor: Cursor::new(body) };
+        let json = reader.record(registered.schema.record(), 0).map_err(wrong)?;
         match reader.cursor.left() {
             0 => Ok((registered.clone(), json)),
-            n => Err(wrong((
-                "value".into(),
-                format!("{n} bytes follow the record"),
-            ))),
+            n => Err(wrong(("value".into(), format!("{n} bytes follow the record")))),
         }
     }
 }
 
 /// A field's default as Avro bytes.
-pub(super) fn encode_default(
-    schema: &Schema,
-    ty: &Type,
-    default: &Value,
-) -> Result<Vec<u8>, Wrong> {
+pub(super) fn encode_default(schema: &Schema, ty: &Type, default: &Value) -> Result<Vec<u8>, Wrong> {
     let mut out = Vec::new();
-    Writer {
-        schema,
-        default: true,
-    }
-    .put(ty, default, &mut out)?;
+    Writer { schema, default: true }.put(ty, default, &mut out)?;
     Ok(out)
 }
 
@@ -96,71 +67,34 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn record(&self, record: &Record, value: &Value, out: &mut Vec<u8>) -> Result<(), Wrong> {
-        let object = value
-            .as_object()
-            .ok_or_else(|| here(format!("{} is not an object", name_of(value))))?;
+        let object = value.as_object().ok_or_else(|| here(format!("{} is not an object", name_of(value))))?;
         for f in &record.fields {
             match (object.get(&f.name), &f.default) {
                 (Some(v), _) => self.put(&f.ty, v, out),
-                (None, Some(d)) => Writer {
-                    schema: self.schema,
-                    default: true,
-                }
-                .put(&f.ty, d, out),
-                (None, None) if matches!(&f.ty, Type::Union(b) if b.contains(&Type::Null)) => {
-                    self.put(&f.ty, &Value::Null, out)
-                }
-                (None, None) => Err(here(format!(
-                    "is missing; the schema wants {}",
-                    self.schema.type_name(&f.ty)
-                ))),
+                (None, Some(d)) => Writer { schema: self.schema, default: true }.put(&f.ty, d, out),
+                (None, None) if matches!(&f.ty, Type::Union(b) if b.contains(&Type::Null)) => self.put(&f.ty, &Value::Null, out),
+                (None, None) => Err(here(format!("is missing; the schema wants {}", self.schema.type_name(&f.ty)))),
             }
             .map_err(|(path, message)| (format!(".{}{path}", f.name), message))?;
         }
-        match object
-            .keys()
-            .find(|k| !record.fields.iter().any(|f| f.name == **k))
-        {
+        match object.keys().find(|k| !record.fields.iter().any(|f| f.name == **k)) {
             None => Ok(()),
             Some(k) => Err((
                 format!(".{k}"),
-                format!(
-                    "is no field of {}; it has: {}",
-                    record.name,
-                    record
-                        .fields
-                        .iter()
-                        .map(|f| f.name.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ),
+                format!("is no field of {}; it has: {}", record.name, record.fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ")),
             )),
         }
     }
 
     fn put(&self, ty: &Type, value: &Value, out: &mut Vec<u8>) -> Result<(), Wrong> {
-        let unfit = || {
-            here(format!(
-                "{} is not {}",
-                name_of(value),
-                self.schema.type_name(ty)
-            ))
-        };
+        let unfit = || here(format!("{} is not {}", name_of(value), self.schema.type_name(ty)));
         match ty {
             Type::Null if value.is_null() => {}
             Type::Null => return Err(unfit()),
             Type::Boolean => out.push(u8::from(value.as_bool().ok_or_else(unfit)?)),
-            Type::Int => put_long(
-                out,
-                i64::from(i32::try_from(whole(value).ok_or_else(unfit)?).map_err(|_| unfit())?),
-            ),
-            Type::Long(unit) => put_long(
-                out,
-                from_millis(*unit, whole(value).ok_or_else(unfit)?).ok_or_else(unfit)?,
-            ),
-            Type::Float => {
-                out.extend_from_slice(&(real(value).ok_or_else(unfit)? as f32).to_le_bytes())
-            }
+            Type::Int => put_long(out, i64::from(i32::try_from(whole(value).ok_or_else(unfit)?).map_err(|_| unfit())?)),
+            Type::Long(unit) => put_long(out, from_millis(*unit, whole(value).ok_or_else(unfit)?).ok_or_else(unfit)?),
+            Type::Float => out.extend_from_slice(&(real(value).ok_or_else(unfit)? as f32).to_le_bytes()),
             Type::Double => out.extend_from_slice(&real(value).ok_or_else(unfit)?.to_le_bytes()),
             Type::String => put_bytes(out, value.as_str().ok_or_else(unfit)?.as_bytes()),
             Type::Bytes => put_bytes(out, &self.bytes(value).ok_or_else(unfit)?),
@@ -170,8 +104,7 @@ impl Writer<'_> {
                     put_long(out, list.len() as i64);
                 }
                 for (i, v) in list.iter().enumerate() {
-                    self.put(item, v, out)
-                        .map_err(|(path, message)| (format!("[{i}]{path}"), message))?;
+                    self.put(item, v, out).map_err(|(path, message)| (format!("[{i}]{path}"), message))?;
                 }
                 put_long(out, 0);
             }
@@ -182,41 +115,23 @@ impl Writer<'_> {
                 }
                 for (k, v) in map {
                     put_bytes(out, k.as_bytes());
-                    self.put(values, v, out)
-                        .map_err(|(path, message)| (format!(".{k}{path}"), message))?;
+                    self.put(values, v, out).map_err(|(path, message)| (format!(".{k}{path}"), message))?;
                 }
                 put_long(out, 0);
             }
             Type::Union(branches) => {
-                let i = branches
-                    .iter()
-                    .position(|b| self.fits(b, value))
-                    .ok_or_else(unfit)?;
+                let i = branches.iter().position(|b| self.fits(b, value)).ok_or_else(unfit)?;
                 put_long(out, i as i64);
                 self.put(&branches[i], value, out)?;
             }
             Type::Named(i) => match self.schema.named(*i) {
                 Named::Record(r) => self.record(r, value, out)?,
                 Named::Enum(e) => {
-                    let symbol = value
-                        .as_str()
-                        .and_then(|s| e.symbols.iter().position(|x| x == s));
-                    put_long(
-                        out,
-                        symbol.ok_or_else(|| {
-                            here(format!(
-                                "{} is none of {}",
-                                name_of(value),
-                                e.symbols.join(", ")
-                            ))
-                        })? as i64,
-                    );
+                    let symbol = value.as_str().and_then(|s| e.symbols.iter().position(|x| x == s));
+                    put_long(out, symbol.ok_or_else(|| here(format!("{} is none of {}", name_of(value), e.symbols.join(", "))))? as i64);
                 }
                 Named::Fixed { size, .. } => {
-                    let bytes = self
-                        .bytes(value)
-                        .filter(|b| b.len() == *size)
-                        .ok_or_else(unfit)?;
+                    let bytes = self.bytes(value).filter(|b| b.len() == *size).ok_or_else(unfit)?;
                     out.extend_from_slice(&bytes);
                 }
             },
@@ -244,13 +159,7 @@ impl Writer<'_> {
 
     fn bytes(&self, value: &Value) -> Option<Vec<u8>> {
         let text = value.as_str()?;
-        if self.default {
-            text.chars()
-                .map(|c| u8::try_from(u32::from(c)).ok())
-                .collect()
-        } else {
-            read_base64(text)
-        }
+        if self.default { text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect() } else { read_base64(text) }
     }
 }
 
@@ -261,21 +170,12 @@ fn here(message: String) -> Wrong {
 /// A value in an error: short, whatever it is.
 fn name_of(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= 40 {
-        text
-    } else {
-        format!("{}…", text.chars().take(40).collect::<String>())
-    }
+    if text.chars().count() <= 40 { text } else { format!("{}…", text.chars().take(40).collect::<String>()) }
 }
 
 /// A whole number; `3.0` is one.
 fn whole(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| {
-        value
-            .as_f64()
-            .filter(|f| f.fract() == 0.0 && f.abs() <= 9_007_199_254_740_992.0)
-            .map(|f| f as i64)
-    })
+    value.as_i64().or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() <= 9_007_199_254_740_992.0).map(|f| f as i64))
 }
 
 fn real(value: &Value) -> Option<f64> {
@@ -307,9 +207,7 @@ impl<'a> Reader<'a> {
     fn record(&mut self, record: &'a Record, depth: u32) -> Result<Value, Wrong> {
         let mut object = Map::new();
         for f in &record.fields {
-            let v = self
-                .value(&f.ty, depth + 1)
-                .map_err(|(path, message)| (format!(".{}{path}", f.name), message))?;
+            let v = self.value(&f.ty, depth + 1).map_err(|(path, message)| (format!(".{}{path}", f.name), message))?;
             object.insert(f.name.clone(), v);
         }
         Ok(Value::Object(object))
@@ -332,10 +230,7 @@ impl<'a> Reader<'a> {
             Type::Array(item) => {
                 let mut list = Vec::new();
                 self.items(|r, i| {
-                    list.push(
-                        r.value(item, depth + 1)
-                            .map_err(|(path, message)| (format!("[{i}]{path}"), message))?,
-                    );
+                    list.push(r.value(item, depth + 1).map_err(|(path, message)| (format!("[{i}]{path}"), message))?);
                     Ok(())
                 })?;
                 Value::Array(list)
@@ -344,29 +239,21 @@ impl<'a> Reader<'a> {
                 let mut map = Map::new();
                 self.items(|r, _| {
                     let key = text(r.cursor.bytes().map_err(fault)?)?.to_string();
-                    let v = r
-                        .value(values, depth + 1)
-                        .map_err(|(path, message)| (format!(".{key}{path}"), message))?;
+                    let v = r.value(values, depth + 1).map_err(|(path, message)| (format!(".{key}{path}"), message))?;
                     map.insert(key, v);
                     Ok(())
                 })?;
                 Value::Object(map)
             }
             Type::Union(branches) => {
-                let i = c
-                    .choice(branches.len(), "a union has no such branch")
-                    .map_err(fault)?;
+                let i = c.choice(branches.len(), "a union has no such branch").map_err(fault)?;
                 self.value(&branches[i], depth + 1)?
             }
             Type::Named(i) => {
                 let schema: &'a Schema = self.schema;
                 match schema.named(*i) {
                     Named::Record(r) => self.record(r, depth + 1)?,
-                    Named::Enum(e) => e.symbols[c
-                        .choice(e.symbols.len(), "an enum has no such symbol")
-                        .map_err(fault)?]
-                    .as_str()
-                    .into(),
+                    Named::Enum(e) => e.symbols[c.choice(e.symbols.len(), "an enum has no such symbol").map_err(fault)?].as_str().into(),
                     Named::Fixed { size, .. } => base64(c.take(*size).map_err(fault)?),
                 }
             }
@@ -374,10 +261,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Runs `item` for each item of an array or map.
-    fn items(
-        &mut self,
-        mut item: impl FnMut(&mut Self, usize) -> Result<(), Wrong>,
-    ) -> Result<(), Wrong> {
+    fn items(&mut self, mut item: impl FnMut(&mut Self, usize) -> Result<(), Wrong>) -> Result<(), Wrong> {
         let mut i = 0;
         loop {
             let n = self.cursor.long().map_err(fault)?;
@@ -435,10 +319,7 @@ mod tests {
         for (k, v) in reading().as_object().unwrap() {
             assert_eq!(&back[k], v, "{k}");
         }
-        assert_eq!(
-            (&back["schema_version"], &back["tilt_deg"]),
-            (&json!(1), &Value::Null)
-        );
+        assert_eq!((&back["schema_version"], &back["tilt_deg"]), (&json!(1), &Value::Null));
     }
 
     #[test]
@@ -448,17 +329,12 @@ mod tests {
         let route = json!({"vehicle_id": "v", "shift_id": null, "start_facility_id": "d", "end_facility_id": "d", "starts_at": 1, "ends_at": 9, "distance_m": 12.5, "stops": [stop]});
         let plan = json!({"tenant": "t", "event_id": "e", "observed_at": 1, "sent_at": 1, "received_at": 1, "source": "route", "planning_area_id": "p", "plan_id": "x", "plan_version": 3, "state": "proposed",
             "valid_from": 1, "valid_to": 2, "time_zone": "Europe/Vienna", "solver": "s", "seed": 1, "iterations": 10, "rung": "model", "distance_m": 1.0, "duration_s": 2.0, "routes": [route]});
-        let back = r
-            .decode_to_json(&r.encode_json_value("route.plan", &plan).unwrap())
-            .unwrap();
+        let back = r.decode_to_json(&r.encode_json_value("route.plan", &plan).unwrap()).unwrap();
         assert_eq!(back["routes"], plan["routes"]);
         let mut wrong = plan.clone();
         wrong["routes"][0]["stops"][0]["kind"] = json!("nap");
         let e = r.encode_json_value("route.plan", &wrong).unwrap_err();
-        assert_eq!(
-            e.to_string(),
-            "route.plan: routes[0].stops[0].kind: \"nap\" is none of site, disposal, lunch, depot"
-        );
+        assert_eq!(e.to_string(), "route.plan: routes[0].stops[0].kind: \"nap\" is none of site, disposal, lunch, depot");
     }
 
     #[test]
@@ -467,41 +343,16 @@ mod tests {
         let with = |k: &str, v: Value| {
             let mut x = reading();
             x[k] = v;
-            r.encode_json_value("bin.telemetry", &x)
-                .unwrap_err()
-                .to_string()
+            r.encode_json_value("bin.telemetry", &x).unwrap_err().to_string()
         };
-        assert_eq!(
-            with("filling_level", json!("half")),
-            "bin.telemetry: filling_level: \"half\" is not double"
-        );
-        assert_eq!(
-            with("observed_at", json!(1.5)),
-            "bin.telemetry: observed_at: 1.5 is not timestamp"
-        );
-        assert_eq!(
-            with("schema_version", json!(1u64 << 40)),
-            "bin.telemetry: schema_version: 1099511627776 is not int"
-        );
-        assert!(
-            with("batery_v", json!(3.0)).starts_with(
-                "bin.telemetry: batery_v: is no field of BinTelemetry; it has: tenant,"
-            )
-        );
+        assert_eq!(with("filling_level", json!("half")), "bin.telemetry: filling_level: \"half\" is not double");
+        assert_eq!(with("observed_at", json!(1.5)), "bin.telemetry: observed_at: 1.5 is not timestamp");
+        assert_eq!(with("schema_version", json!(1u64 << 40)), "bin.telemetry: schema_version: 1099511627776 is not int");
+        assert!(with("batery_v", json!(3.0)).starts_with("bin.telemetry: batery_v: is no field of BinTelemetry; it has: tenant,"));
         let mut missing = reading();
         missing.as_object_mut().unwrap().remove("device_id");
-        assert_eq!(
-            r.encode_json_value("bin.telemetry", &missing)
-                .unwrap_err()
-                .to_string(),
-            "bin.telemetry: device_id: is missing; the schema wants string"
-        );
-        assert_eq!(
-            r.encode_json_value("bin.telemetry", &json!(3))
-                .unwrap_err()
-                .to_string(),
-            "bin.telemetry: value: 3 is not an object"
-        );
+        assert_eq!(r.encode_json_value("bin.telemetry", &missing).unwrap_err().to_string(), "bin.telemetry: device_id: is missing; the schema wants string");
+        assert_eq!(r.encode_json_value("bin.telemetry", &json!(3)).unwrap_err().to_string(), "bin.telemetry: value: 3 is not an object");
     }
 
     #[test]
@@ -510,10 +361,7 @@ mod tests {
         let mut x = reading();
         x["filling_level"] = json!("NaN");
         let bytes = r.encode_json_value("bin.telemetry", &x).unwrap();
-        assert_eq!(
-            r.decode_to_json(&bytes).unwrap()["filling_level"],
-            Value::Null
-        );
+        assert_eq!(r.decode_to_json(&bytes).unwrap()["filling_level"], Value::Null);
     }
 
     #[test]
@@ -525,11 +373,6 @@ mod tests {
         }
         let mut longer = bytes.clone();
         longer.push(0);
-        assert!(
-            r.decode_to_json(&longer)
-                .unwrap_err()
-                .to_string()
-                .contains("1 bytes follow the record")
-        );
+        assert!(r.decode_to_json(&longer).unwrap_err().to_string().contains("1 bytes follow the record"));
     }
 }

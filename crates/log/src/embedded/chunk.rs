@@ -38,14 +38,7 @@ impl ChunkKey {
     /// The smallest possible key of a chunk that begins at `base`.
     pub fn lowest(topic: TopicId, partition: u32, base: i64) -> [u8; KEY_BYTES] {
         // Timestamps are stored as their bits: zero is the smallest.
-        ChunkKey {
-            topic,
-            partition,
-            base,
-            rows: 0,
-            newest_ms: 0,
-        }
-        .encode()
+        ChunkKey { topic, partition, base, rows: 0, newest_ms: 0 }.encode()
     }
 
     pub fn encode(&self) -> [u8; KEY_BYTES] {
@@ -80,10 +73,7 @@ impl ChunkKey {
 }
 
 /// Sorts records by partition, keeping their order, and encodes them; no chunk grows much beyond `max_bytes`.
-pub(super) fn encode<'a>(
-    appends: impl Iterator<Item = &'a Appends>,
-    max_bytes: usize,
-) -> Vec<(TopicPartition, Vec<Chunk>)> {
+pub(super) fn encode<'a>(appends: impl Iterator<Item = &'a Appends>, max_bytes: usize) -> Vec<(TopicPartition, Vec<Chunk>)> {
     let mut parts: BTreeMap<(&str, u32), Vec<Builder>> = BTreeMap::new();
     let mut names = BTreeMap::new();
     for a in appends {
@@ -118,12 +108,7 @@ impl Builder {
     fn new() -> Builder {
         let mut value = vec![0; CRC_BYTES];
         value.push(FORMAT);
-        Builder {
-            value,
-            rows: 0,
-            newest_ms: i64::MIN,
-            previous_ms: 0,
-        }
+        Builder { value, rows: 0, newest_ms: i64::MIN, previous_ms: 0 }
     }
 
     fn push(&mut self, row: &AppendRow, buffer: &[u8]) {
@@ -144,11 +129,7 @@ impl Builder {
     fn finish(mut self) -> Chunk {
         let crc = crc32fast::hash(&self.value[CRC_BYTES..]);
         self.value[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
-        Chunk {
-            rows: self.rows,
-            newest_ms: self.newest_ms,
-            value: self.value,
-        }
+        Chunk { rows: self.rows, newest_ms: self.newest_ms, value: self.value }
     }
 }
 
@@ -165,16 +146,8 @@ pub(super) enum Damage {
 
 /// Checks the checksum and appends the chunk's records from offset `from` on to `rows`. Ranges point into a buffer in
 /// which the value begins at `shift`.
-pub(super) fn decode(
-    key: &ChunkKey,
-    value: &[u8],
-    from: i64,
-    shift: u32,
-    rows: &mut Vec<RecordRow>,
-) -> Result<(), Damage> {
-    let (crc, body) = value
-        .split_first_chunk::<CRC_BYTES>()
-        .ok_or(Damage::Content)?;
+pub(super) fn decode(key: &ChunkKey, value: &[u8], from: i64, shift: u32, rows: &mut Vec<RecordRow>) -> Result<(), Damage> {
+    let (crc, body) = value.split_first_chunk::<CRC_BYTES>().ok_or(Damage::Content)?;
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
         return Err(Damage::Checksum);
     }
@@ -189,41 +162,21 @@ pub(super) fn decode(
     for i in 0..key.rows {
         let zigzag = varint(value, &mut at)?;
         timestamp_ms = timestamp_ms.wrapping_add(((zigzag >> 1) as i64) ^ -((zigzag & 1) as i64));
-        let lengths = [
-            varint(value, &mut at)?,
-            varint(value, &mut at)?,
-            varint(value, &mut at)?,
-        ];
+        let lengths = [varint(value, &mut at)?, varint(value, &mut at)?, varint(value, &mut at)?];
         let mut spans = [Span::NONE; 3];
         for (span, length) in spans.iter_mut().zip(lengths) {
             if let Some(length) = length.checked_sub(1) {
-                *span = Span {
-                    start: shift + at as u32,
-                    len: length as u32,
-                };
-                at = at
-                    .checked_add(length as usize)
-                    .filter(|end| *end <= value.len())
-                    .ok_or(Damage::Content)?;
+                *span = Span { start: shift + at as u32, len: length as u32 };
+                at = at.checked_add(length as usize).filter(|end| *end <= value.len()).ok_or(Damage::Content)?;
             }
         }
         let offset = key.base + i64::from(i);
         if offset >= from {
             let [key, value, headers] = spans;
-            rows.push(RecordRow {
-                offset,
-                timestamp_ms,
-                key,
-                value,
-                headers,
-            });
+            rows.push(RecordRow { offset, timestamp_ms, key, value, headers });
         }
     }
-    if at == value.len() {
-        Ok(())
-    } else {
-        Err(Damage::Content)
-    }
+    if at == value.len() { Ok(()) } else { Err(Damage::Content) }
 }
 
 fn put_varint(out: &mut Vec<u8>, mut v: u64) {
@@ -261,44 +214,21 @@ mod tests {
     }
 
     fn keyed(chunk: &Chunk, base: i64) -> ChunkKey {
-        ChunkKey {
-            topic: [7; 16],
-            partition: 0,
-            base,
-            rows: chunk.rows,
-            newest_ms: chunk.newest_ms,
-        }
+        ChunkKey { topic: [7; 16], partition: 0, base, rows: chunk.rows, newest_ms: chunk.newest_ms }
     }
 
     #[test]
     fn records_come_back_with_absent_and_empty_apart() {
         let a = sample();
         let parts = encode([&a].into_iter(), 1 << 20);
-        assert_eq!(
-            parts
-                .iter()
-                .map(|(at, c)| (at.partition, c.len()))
-                .collect::<Vec<_>>(),
-            [(0, 1), (1, 1)]
-        );
+        assert_eq!(parts.iter().map(|(at, c)| (at.partition, c.len())).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
         let chunk = &parts[0].1[0];
         assert_eq!((chunk.rows, chunk.newest_ms), (3, i64::MAX));
         let mut rows = Vec::new();
         decode(&keyed(chunk, 10), &chunk.value, 11, 0, &mut rows).unwrap();
-        assert_eq!(
-            rows.iter()
-                .map(|r| (r.offset, r.timestamp_ms))
-                .collect::<Vec<_>>(),
-            [(11, -3), (12, i64::MAX)]
-        );
-        assert_eq!(
-            (rows[0].key.of(&chunk.value), rows[0].value.of(&chunk.value)),
-            (Some(&b""[..]), None)
-        );
-        assert_eq!(
-            (rows[1].key.of(&chunk.value), rows[1].value.of(&chunk.value)),
-            (None, Some(&b""[..]))
-        );
+        assert_eq!(rows.iter().map(|r| (r.offset, r.timestamp_ms)).collect::<Vec<_>>(), [(11, -3), (12, i64::MAX)]);
+        assert_eq!((rows[0].key.of(&chunk.value), rows[0].value.of(&chunk.value)), (Some(&b""[..]), None));
+        assert_eq!((rows[1].key.of(&chunk.value), rows[1].value.of(&chunk.value)), (None, Some(&b""[..])));
     }
 
     #[test]
@@ -310,24 +240,11 @@ mod tests {
         for i in 0..chunk.value.len() {
             let mut bad = chunk.value.clone();
             bad[i] ^= 1;
-            assert!(
-                decode(&key, &bad, 0, 0, &mut Vec::new()).is_err(),
-                "byte {i} changed"
-            );
-            assert!(
-                decode(&key, &chunk.value[..i], 0, 0, &mut Vec::new()).is_err(),
-                "cut at {i}"
-            );
+            assert!(decode(&key, &bad, 0, 0, &mut Vec::new()).is_err(), "byte {i} changed");
+            assert!(decode(&key, &chunk.value[..i], 0, 0, &mut Vec::new()).is_err(), "cut at {i}");
         }
-        let more = ChunkKey {
-            rows: key.rows + 1,
-            ..key
-        };
-        assert_eq!(
-            decode(&more, &chunk.value, 0, 0, &mut Vec::new()),
-            Err(Damage::Content),
-            "a key that promises more records"
-        );
+        let more = ChunkKey { rows: key.rows + 1, ..key };
+        assert_eq!(decode(&more, &chunk.value, 0, 0, &mut Vec::new()), Err(Damage::Content), "a key that promises more records");
     }
 
     #[test]
@@ -343,18 +260,9 @@ mod tests {
 
     #[test]
     fn keys_sort_by_offset_and_come_back() {
-        let key = |base| ChunkKey {
-            topic: [1; 16],
-            partition: 3,
-            base,
-            rows: 9,
-            newest_ms: -1,
-        };
+        let key = |base| ChunkKey { topic: [1; 16], partition: 3, base, rows: 9, newest_ms: -1 };
         assert!(key(255).encode() < key(256).encode());
-        assert!(
-            ChunkKey::lowest([1; 16], 3, 256) <= key(256).encode()
-                && key(255).encode() < ChunkKey::lowest([1; 16], 3, 256)
-        );
+        assert!(ChunkKey::lowest([1; 16], 3, 256) <= key(256).encode() && key(255).encode() < ChunkKey::lowest([1; 16], 3, 256));
         assert_eq!(ChunkKey::decode(&key(256).encode()), Some(key(256)));
         assert_eq!(ChunkKey::decode(&[0; 39]), None);
     }

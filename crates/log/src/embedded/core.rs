@@ -109,8 +109,7 @@ impl Access<'_> {
 impl Core {
     pub fn open(config: EmbeddedConfig) -> Result<Core, LogError> {
         let owner = Owner::take(&config.folder)?;
-        let files = Files::open(&config)
-            .map_err(|e| files::describe("opening the embedded log", &config.folder, &e))?;
+        let files = Files::open(&config).map_err(|e| files::describe("opening the embedded log", &config.folder, &e))?;
         let index = files.load(&config.folder)?;
         Ok(Core {
             config,
@@ -128,10 +127,7 @@ impl Core {
     }
 
     pub fn counts(&self) -> WriteCounts {
-        WriteCounts {
-            groups: self.groups_written.load(Ordering::Relaxed),
-            requests: self.requests_written.load(Ordering::Relaxed),
-        }
+        WriteCounts { groups: self.groups_written.load(Ordering::Relaxed), requests: self.requests_written.load(Ordering::Relaxed) }
     }
 
     /// The files for reading.
@@ -154,10 +150,7 @@ impl Core {
                 return answer;
             }
             if queue.leading {
-                queue = self
-                    .answered
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
+                queue = self.answered.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             queue.leading = true;
@@ -174,46 +167,29 @@ impl Core {
     fn write_group(&self, requests: Vec<Request>) -> Vec<Result<(), Failure>> {
         let writer = lock(&self.writer);
         if let Err(e) = self.make_ready() {
-            return requests
-                .iter()
-                .map(|_| Err(Failure::Nothing(e.clone())))
-                .collect();
+            return requests.iter().map(|_| Err(Failure::Nothing(e.clone()))).collect();
         }
         let access = self.access();
         let files = match access.files() {
             Ok(files) => files,
             Err(e) => {
-                return requests
-                    .iter()
-                    .map(|_| Err(Failure::Nothing(e.clone())))
-                    .collect();
+                return requests.iter().map(|_| Err(Failure::Nothing(e.clone()))).collect();
             }
         };
         let mut batch = files.batch();
         let mut ends: BTreeMap<TopicPartition, i64> = BTreeMap::new();
-        let answers: Vec<Result<(), Failure>> = requests
-            .into_iter()
-            .map(|r| {
-                self.place(files, &writer, r, &mut ends, &mut batch)
-                    .map_err(Failure::Nothing)
-            })
-            .collect();
+        let answers: Vec<Result<(), Failure>> =
+            requests.into_iter().map(|r| self.place(files, &writer, r, &mut ends, &mut batch).map_err(Failure::Nothing)).collect();
         if batch.is_empty() {
             return answers;
         }
         if let Err(e) = batch.commit() {
             drop(access);
             let failure = self.broken("writing to the embedded log", &e);
-            return answers
-                .into_iter()
-                .map(|a| a.and(Err(failure.clone())))
-                .collect();
+            return answers.into_iter().map(|a| a.and(Err(failure.clone()))).collect();
         }
         self.groups_written.fetch_add(1, Ordering::Relaxed);
-        self.requests_written.fetch_add(
-            answers.iter().filter(|a| a.is_ok()).count() as u64,
-            Ordering::Relaxed,
-        );
+        self.requests_written.fetch_add(answers.iter().filter(|a| a.is_ok()).count() as u64, Ordering::Relaxed);
         let mut index = lock(&self.index);
         for (at, end) in ends {
             if let Some(partition) = index.find_mut(&at) {
@@ -251,34 +227,17 @@ impl Core {
             let partition = at.partition;
             let end = ends.entry(at).or_insert(known.end);
             for chunk in chunks {
-                let key = ChunkKey {
-                    topic,
-                    partition,
-                    base: *end,
-                    rows: chunk.rows,
-                    newest_ms: chunk.newest_ms,
-                };
+                let key = ChunkKey { topic, partition, base: *end, rows: chunk.rows, newest_ms: chunk.newest_ms };
                 *end = key.end();
                 batch.insert(&files.chunks, key.encode(), chunk.value);
             }
         }
         if let Some(commit) = &request.commit {
             for (task, number) in &commit.numbers {
-                batch.insert(
-                    &files.progress,
-                    number_key(&commit.group, *task),
-                    number.to_be_bytes(),
-                );
+                batch.insert(&files.progress, number_key(&commit.group, *task), number.to_be_bytes());
             }
             for (topic, partition, offset) in positions {
-                let key = [
-                    b"o",
-                    commit.group.as_bytes(),
-                    &[0],
-                    &topic,
-                    &partition.to_be_bytes(),
-                ]
-                .concat();
+                let key = [b"o", commit.group.as_bytes(), &[0], &topic, &partition.to_be_bytes()].concat();
                 batch.insert(&files.progress, key, offset.to_be_bytes());
             }
         }
@@ -287,21 +246,11 @@ impl Core {
 
     fn check_commit(&self, writer: &Writer, commit: &Commit) -> Result<(), LogError> {
         if writer.epochs.get(&commit.identity) != Some(&commit.epoch) {
-            return Err(LogError::Fenced(format!(
-                "{} was opened again elsewhere",
-                commit.identity
-            )));
+            return Err(LogError::Fenced(format!("{} was opened again elsewhere", commit.identity)));
         }
         let groups = lock(&self.groups);
-        match commit
-            .numbers
-            .iter()
-            .find(|(task, _)| !groups.owns(&commit.group, commit.member, *task))
-        {
-            Some((task, _)) => Err(LogError::Fenced(format!(
-                "lost task {} of {}",
-                task.0, commit.group
-            ))),
+        match commit.numbers.iter().find(|(task, _)| !groups.owns(&commit.group, commit.member, *task)) {
+            Some((task, _)) => Err(LogError::Fenced(format!("lost task {} of {}", task.0, commit.group))),
             None => Ok(()),
         }
     }
@@ -314,10 +263,7 @@ impl Core {
         let epoch = {
             let access = self.access();
             let files = access.files()?;
-            let stored = files
-                .progress
-                .get(&key)
-                .map_err(|e| self.describe("reading the embedded log", &e))?;
+            let stored = files.progress.get(&key).map_err(|e| self.describe("reading the embedded log", &e))?;
             let epoch = stored.map_or(0, |v| number(&v)) + 1;
             let mut batch = files.batch();
             batch.insert(&files.progress, key, epoch.to_be_bytes());
@@ -333,11 +279,7 @@ impl Core {
         let _settled = lock(&self.writer);
         self.make_ready()?;
         let access = self.access();
-        let stored = access
-            .files()?
-            .progress
-            .get(number_key(group, task))
-            .map_err(|e| self.describe("reading progress", &e))?;
+        let stored = access.files()?.progress.get(number_key(group, task)).map_err(|e| self.describe("reading progress", &e))?;
         Ok(stored.map_or(0, |v| number(&v)))
     }
 
@@ -348,17 +290,11 @@ impl Core {
         {
             let index = lock(&self.index);
             for spec in specs.iter().filter(|s| !index.topics.contains_key(&s.name)) {
-                let topic = Topic {
-                    id: files::random_id(&self.config.folder)?,
-                    partitions: vec![Partition::default(); spec.partitions.max(1) as usize],
-                };
+                let topic = Topic { id: files::random_id(&self.config.folder)?, partitions: vec![Partition::default(); spec.partitions.max(1) as usize] };
                 made.insert(spec.name.clone(), topic);
             }
         }
-        self.change("creating topics", |files, batch| {
-            made.iter()
-                .for_each(|(name, topic)| files.put_topic(batch, name, topic))
-        })?;
+        self.change("creating topics", |files, batch| made.iter().for_each(|(name, topic)| files.put_topic(batch, name, topic)))?;
         lock(&self.index).topics.extend(made);
         Ok(())
     }
@@ -367,14 +303,8 @@ impl Core {
     pub fn delete(&self, name: &str) -> Result<(), LogError> {
         let _only = lock(&self.writer);
         self.make_ready()?;
-        let topic = lock(&self.index)
-            .topics
-            .get(name)
-            .cloned()
-            .ok_or_else(|| LogError::NoTopic(name.into()))?;
-        self.change("deleting a topic", |files, batch| {
-            files.remove_topic(batch, name, &topic)
-        })?;
+        let topic = lock(&self.index).topics.get(name).cloned().ok_or_else(|| LogError::NoTopic(name.into()))?;
+        self.change("deleting a topic", |files, batch| files.remove_topic(batch, name, &topic))?;
         lock(&self.index).topics.remove(name);
         self.moved.notify_all();
         for partition in 0..topic.partitions.len() as u32 {
@@ -389,30 +319,19 @@ impl Core {
         self.make_ready()?;
         let (topic, known) = lock(&self.index).find(at)?;
         if before > known.end {
-            return Err(LogError::OutOfRange {
-                at: at.clone(),
-                offset: before,
-                start: known.start,
-                end: known.end,
-            });
+            return Err(LogError::OutOfRange { at: at.clone(), offset: before, start: known.start, end: known.end });
         }
         if before <= known.start {
             return Ok(());
         }
-        self.change("truncating", |files, batch| {
-            files.put_start(batch, topic, at.partition, before)
-        })?;
+        self.change("truncating", |files, batch| files.put_start(batch, topic, at.partition, before))?;
         if let Some(partition) = lock(&self.index).find_mut(at) {
             partition.start = before;
         }
         self.remove_chunks(topic, at.partition, before)
     }
 
-    pub fn change(
-        &self,
-        what: &str,
-        fill: impl FnOnce(&Files, &mut fjall::OwnedWriteBatch),
-    ) -> Result<(), LogError> {
+    pub fn change(&self, what: &str, fill: impl FnOnce(&Files, &mut fjall::OwnedWriteBatch)) -> Result<(), LogError> {
         let written = {
             let access = self.access();
             let files = access.files()?;
@@ -424,10 +343,7 @@ impl Core {
     }
 
     fn remove_chunks(&self, topic: [u8; 16], partition: u32, before: i64) -> Result<(), LogError> {
-        let removed = self
-            .access()
-            .files()?
-            .remove_chunks(topic, partition, before);
+        let removed = self.access().files()?.remove_chunks(topic, partition, before);
         removed.map_err(|e| self.broken_error("deleting old records", &e))
     }
 
@@ -436,17 +352,9 @@ impl Core {
         let described = self.describe(what, error);
         let mut state = self.files.write().unwrap_or_else(PoisonError::into_inner);
         tracing::error!(error = %described, "the embedded log stopped writing");
-        *state = if files::may_recover(error) {
-            State::Broken(described.clone())
-        } else {
-            State::Dead(described.clone())
-        };
+        *state = if files::may_recover(error) { State::Broken(described.clone()) } else { State::Dead(described.clone()) };
         // The store checks for this before it writes.
-        if matches!(error, fjall::Error::Poisoned) {
-            Failure::Nothing(described)
-        } else {
-            Failure::Undetermined(described)
-        }
+        if matches!(error, fjall::Error::Poisoned) { Failure::Nothing(described) } else { Failure::Undetermined(described) }
     }
 
     fn broken_error(&self, what: &str, error: &fjall::Error) -> LogError {
@@ -463,10 +371,8 @@ impl Core {
             State::Broken(_) => {}
         }
         let mut state = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        let opened = Files::open(&self.config)
-            .map_err(|e| self.describe("opening the embedded log again", &e));
-        let (files, index) =
-            opened.and_then(|files| files.load(&self.config.folder).map(|index| (files, index)))?;
+        let opened = Files::open(&self.config).map_err(|e| self.describe("opening the embedded log again", &e));
+        let (files, index) = opened.and_then(|files| files.load(&self.config.folder).map(|index| (files, index)))?;
         *lock(&self.index) = index;
         *state = State::Open(files);
         tracing::info!(folder = %self.config.folder.display(), "the embedded log is open again");

@@ -48,33 +48,20 @@ impl Groups {
         group.evict(slot);
         self.next_member += 1;
         let id = self.next_member;
-        group.members.push(Member {
-            id,
-            slot,
-            evicted: false,
-            news: VecDeque::new(),
-        });
+        group.members.push(Member { id, slot, evicted: false, news: VecDeque::new() });
         group.share();
         Ok(id)
     }
 
     /// What changed for a member since it last asked.
     pub fn news(&mut self, name: &str, member: u64) -> Vec<Ownership> {
-        let found = self
-            .groups
-            .get_mut(name)
-            .and_then(|g| g.members.iter_mut().find(|m| m.id == member));
-        found
-            .map(|m| m.news.drain(..).collect())
-            .unwrap_or_default()
+        let found = self.groups.get_mut(name).and_then(|g| g.members.iter_mut().find(|m| m.id == member));
+        found.map(|m| m.news.drain(..).collect()).unwrap_or_default()
     }
 
     /// Whether the member may commit the task: it owns it and has not released it yet.
     pub fn owns(&self, name: &str, member: u64, task: TaskId) -> bool {
-        let task = self
-            .groups
-            .get(name)
-            .and_then(|g| g.tasks.get(task.0 as usize));
+        let task = self.groups.get(name).and_then(|g| g.tasks.get(task.0 as usize));
         task.is_some_and(|t| t.owner == Some(member))
     }
 
@@ -82,11 +69,7 @@ impl Groups {
     pub fn release(&mut self, name: &str, member: u64, tasks: &[TaskId]) {
         if let Some(group) = self.groups.get_mut(name) {
             for t in tasks {
-                if let Some(task) = group
-                    .tasks
-                    .get_mut(t.0 as usize)
-                    .filter(|t| t.owner == Some(member) && t.revoking)
-                {
+                if let Some(task) = group.tasks.get_mut(t.0 as usize).filter(|t| t.owner == Some(member) && t.revoking) {
                     *task = Task::default();
                 }
             }
@@ -98,11 +81,7 @@ impl Groups {
     pub fn leave(&mut self, name: &str, member: u64) {
         if let Some(group) = self.groups.get_mut(name) {
             group.members.retain(|m| m.id != member);
-            group
-                .tasks
-                .iter_mut()
-                .filter(|t| t.owner == Some(member))
-                .for_each(|t| *t = Task::default());
+            group.tasks.iter_mut().filter(|t| t.owner == Some(member)).for_each(|t| *t = Task::default());
             group.share();
             if group.members.is_empty() {
                 self.groups.remove(name);
@@ -113,20 +92,11 @@ impl Groups {
 
 impl Group {
     fn evict(&mut self, slot: u32) {
-        for member in self
-            .members
-            .iter_mut()
-            .filter(|m| m.slot == slot && !m.evicted)
-        {
+        for member in self.members.iter_mut().filter(|m| m.slot == slot && !m.evicted) {
             member.evicted = true;
             member.news.clear();
             let mut lost = Vec::new();
-            for (i, task) in self
-                .tasks
-                .iter_mut()
-                .enumerate()
-                .filter(|(_, t)| t.owner == Some(member.id))
-            {
+            for (i, task) in self.tasks.iter_mut().enumerate().filter(|(_, t)| t.owner == Some(member.id)) {
                 *task = Task::default();
                 lost.push(TaskId(i as u32));
             }
@@ -138,25 +108,13 @@ impl Group {
 
     /// Gives free tasks away and asks for what some members have too much of; everybody keeps what they can.
     fn share(&mut self) {
-        let kept = |tasks: &[Task], id| {
-            tasks
-                .iter()
-                .filter(|t| t.owner == Some(id) && !t.revoking)
-                .count()
-        };
-        let mut live: Vec<usize> = (0..self.members.len())
-            .filter(|i| !self.members[*i].evicted)
-            .collect();
+        let kept = |tasks: &[Task], id| tasks.iter().filter(|t| t.owner == Some(id) && !t.revoking).count();
+        let mut live: Vec<usize> = (0..self.members.len()).filter(|i| !self.members[*i].evicted).collect();
         if live.is_empty() {
             return;
         }
         // Whoever owns more now is first to get one more than the others, then the lower slot.
-        live.sort_by_key(|i| {
-            (
-                usize::MAX - kept(&self.tasks, self.members[*i].id),
-                self.members[*i].slot,
-            )
-        });
+        live.sort_by_key(|i| (usize::MAX - kept(&self.tasks, self.members[*i].id), self.members[*i].slot));
         let (each, more) = (self.tasks.len() / live.len(), self.tasks.len() % live.len());
         for (rank, i) in live.into_iter().enumerate() {
             let member = &mut self.members[i];
@@ -203,15 +161,9 @@ mod tests {
         let b = g.join("g", 1, 3).unwrap();
         assert_eq!(g.news("g", a), [Ownership::Revoked(tasks(&[2]))]);
         assert_eq!(g.news("g", b), []);
-        assert!(
-            g.owns("g", a, TaskId(2)),
-            "until it is released the owner may finish"
-        );
+        assert!(g.owns("g", a, TaskId(2)), "until it is released the owner may finish");
         g.release("g", a, &tasks(&[2, 1]));
-        assert!(
-            g.owns("g", a, TaskId(1)),
-            "a task that was not revoked cannot be released"
-        );
+        assert!(g.owns("g", a, TaskId(1)), "a task that was not revoked cannot be released");
         assert_eq!(g.news("g", b), [Ownership::Assigned(tasks(&[2]))]);
         g.leave("g", a);
         assert_eq!(g.news("g", b), [Ownership::Assigned(tasks(&[0, 1]))]);
@@ -268,10 +220,7 @@ mod tests {
             all.sort();
             assert_eq!(all, tasks(&[0, 1, 2, 3, 4, 5, 6]), "round {round}");
             let counts: Vec<usize> = live.iter().map(|(_, o)| o.len()).collect();
-            assert!(
-                counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1,
-                "round {round}: {counts:?}"
-            );
+            assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "round {round}: {counts:?}");
         }
     }
 }

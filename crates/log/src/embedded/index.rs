@@ -27,29 +27,17 @@ pub(super) struct Partition {
 
 impl Index {
     pub fn new(cluster_id: String) -> Index {
-        Index {
-            cluster_id,
-            topics: BTreeMap::new(),
-        }
+        Index { cluster_id, topics: BTreeMap::new() }
     }
 
     pub fn find(&self, at: &TopicPartition) -> Result<(TopicId, Partition), LogError> {
-        let topic = self
-            .topics
-            .get(&at.topic)
-            .ok_or_else(|| LogError::NoTopic(at.topic.clone()))?;
-        let partition = topic
-            .partitions
-            .get(at.partition as usize)
-            .ok_or_else(|| no_partition(at, topic.partitions.len()))?;
+        let topic = self.topics.get(&at.topic).ok_or_else(|| LogError::NoTopic(at.topic.clone()))?;
+        let partition = topic.partitions.get(at.partition as usize).ok_or_else(|| no_partition(at, topic.partitions.len()))?;
         Ok((topic.id, *partition))
     }
 
     pub fn find_mut(&mut self, at: &TopicPartition) -> Option<&mut Partition> {
-        self.topics
-            .get_mut(&at.topic)?
-            .partitions
-            .get_mut(at.partition as usize)
+        self.topics.get_mut(&at.topic)?.partitions.get_mut(at.partition as usize)
     }
 }
 
@@ -57,7 +45,6 @@ fn no_partition(at: &TopicPartition, count: usize) -> LogError {
     LogError::Fatal {
         what: format!("finding {at}"),
         cause: format!("the topic has {count} partitions, numbered from 0"),
-        hint: "correct the partition count in the topology, or make a topic with more partitions"
-            .into(),
+        hint: "correct the partition count in the topology, or make a topic with more partitions".into(),
     }
 }

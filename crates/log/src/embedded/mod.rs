@@ -24,8 +24,8 @@ use self::core::{Commit, Core, Failure, Request, Shared, lock};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use ws_stream::log::{
-    Admin, Append, Committer, End, EpochSet, Joined, Log, LogError, Member, Membership, Outcome,
-    Ownership, Progress, Reader, TaskId, TopicInfo, TopicPartition, TopicSpec,
+    Admin, Append, Committer, End, EpochSet, Joined, Log, LogError, Member, Membership, Outcome, Ownership, Progress, Reader, TaskId, TopicInfo,
+    TopicPartition, TopicSpec,
 };
 use ws_stream::records::Appends;
 
@@ -73,9 +73,7 @@ impl EmbeddedLog {
     /// `Fatal` naming the process that has the folder open already, or the topic, partition and offset that are
     /// damaged; `Unavailable` when the disk is full.
     pub fn open(config: EmbeddedConfig) -> Result<EmbeddedLog, LogError> {
-        Ok(EmbeddedLog {
-            core: Arc::new(Core::open(config)?),
-        })
+        Ok(EmbeddedLog { core: Arc::new(Core::open(config)?) })
     }
 
     /// Deletes a topic with all its records.
@@ -112,32 +110,13 @@ impl Log for EmbeddedLog {
 
     fn join(&self, member: &Member) -> Result<Joined, LogError> {
         let group = member.group();
-        let id = lock(&self.core.groups)
-            .join(&group, member.slot, member.tasks)
-            .map_err(|tasks| LogError::Fatal {
-                what: format!("joining {group}"),
-                cause: format!(
-                    "its members share {tasks} tasks, this one would have {}",
-                    member.tasks
-                ),
-                hint: "run the same version of the topology everywhere, or stop the others first"
-                    .into(),
-            })?;
-        let committer = EmbeddedCommitter {
-            core: self.core.clone(),
-            group: group.clone(),
-            identity: member.transactional_id(),
-            member: id,
-            epoch: None,
-        };
-        Ok((
-            Box::new(committer),
-            Box::new(EmbeddedMembership {
-                core: self.core.clone(),
-                group,
-                member: id,
-            }),
-        ))
+        let id = lock(&self.core.groups).join(&group, member.slot, member.tasks).map_err(|tasks| LogError::Fatal {
+            what: format!("joining {group}"),
+            cause: format!("its members share {tasks} tasks, this one would have {}", member.tasks),
+            hint: "run the same version of the topology everywhere, or stop the others first".into(),
+        })?;
+        let committer = EmbeddedCommitter { core: self.core.clone(), group: group.clone(), identity: member.transactional_id(), member: id, epoch: None };
+        Ok((Box::new(committer), Box::new(EmbeddedMembership { core: self.core.clone(), group, member: id })))
     }
 }
 
@@ -150,10 +129,7 @@ impl Admin for EmbeddedAdmin {
 
     fn topic(&mut self, name: &str) -> Result<Option<TopicInfo>, LogError> {
         let index = lock(&self.0.index);
-        Ok(index.topics.get(name).map(|t| TopicInfo {
-            id: t.id,
-            partitions: t.partitions.len() as u32,
-        }))
+        Ok(index.topics.get(name).map(|t| TopicInfo { id: t.id, partitions: t.partitions.len() as u32 }))
     }
 
     fn create(&mut self, specs: &[TopicSpec]) -> Result<(), LogError> {
@@ -178,14 +154,9 @@ impl Admin for EmbeddedAdmin {
             if place.newest_ms < time_ms || place.end() <= known.start {
                 continue;
             }
-            let value = files
-                .chunks
-                .get(place.encode())
-                .map_err(failed)?
-                .unwrap_or_default();
+            let value = files.chunks.get(place.encode()).map_err(failed)?.unwrap_or_default();
             let mut rows = Vec::new();
-            chunk::decode(&place, &value, known.start, 0, &mut rows)
-                .map_err(|d| files::damaged_chunk(&self.0.config.folder, at, &place, d))?;
+            chunk::decode(&place, &value, known.start, 0, &mut rows).map_err(|d| files::damaged_chunk(&self.0.config.folder, at, &place, d))?;
             if let Some(row) = rows.iter().find(|r| r.timestamp_ms >= time_ms) {
                 return Ok(row.offset);
             }
@@ -203,10 +174,7 @@ struct EmbeddedAppender(Shared);
 impl Append for EmbeddedAppender {
     fn append(&mut self, appends: &[Appends]) -> Result<(), LogError> {
         let parts = chunk::encode(appends.iter(), self.0.config.chunk_max_bytes);
-        let written = self.0.write(Request {
-            parts,
-            commit: None,
-        });
+        let written = self.0.write(Request { parts, commit: None });
         written.map_err(|f| match f {
             Failure::Nothing(e) | Failure::Undetermined(e) => e,
         })
@@ -233,26 +201,16 @@ impl Committer for EmbeddedCommitter {
         let Some(epoch) = self.epoch else {
             return Outcome::Aborted("the committer is not open".into());
         };
-        let parts = chunk::encode(
-            set.epochs.iter().flat_map(|e| &e.appends),
-            self.core.config.chunk_max_bytes,
-        );
+        let parts = chunk::encode(set.epochs.iter().flat_map(|e| &e.appends), self.core.config.chunk_max_bytes);
         let commit = Commit {
             identity: self.identity.clone(),
             epoch,
             group: self.group.clone(),
             member: self.member,
             numbers: set.epochs.iter().map(|e| (e.task, e.number)).collect(),
-            positions: set
-                .epochs
-                .iter()
-                .flat_map(|e| e.positions.iter().cloned())
-                .collect(),
+            positions: set.epochs.iter().flat_map(|e| e.positions.iter().cloned()).collect(),
         };
-        match self.core.write(Request {
-            parts,
-            commit: Some(commit),
-        }) {
+        match self.core.write(Request { parts, commit: Some(commit) }) {
             Ok(()) => Outcome::Committed,
             Err(Failure::Nothing(e)) => Outcome::Aborted(e.to_string()),
             Err(Failure::Undetermined(e)) => {
@@ -263,15 +221,7 @@ impl Committer for EmbeddedCommitter {
     }
 
     fn progress(&mut self, tasks: &[TaskId]) -> Result<Vec<Progress>, LogError> {
-        tasks
-            .iter()
-            .map(|&task| {
-                Ok(Progress {
-                    task,
-                    number: self.core.progress(&self.group, task)?,
-                })
-            })
-            .collect()
+        tasks.iter().map(|&task| Ok(Progress { task, number: self.core.progress(&self.group, task)? })).collect()
     }
 }
 

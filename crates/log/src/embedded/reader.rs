@@ -29,11 +29,7 @@ struct Part {
 
 impl EmbeddedReader {
     pub fn new(core: Shared) -> EmbeddedReader {
-        EmbeddedReader {
-            core,
-            parts: Vec::new(),
-            first: 0,
-        }
+        EmbeddedReader { core, parts: Vec::new(), first: 0 }
     }
 
     fn part(&mut self, at: &TopicPartition) -> Option<&mut Part> {
@@ -49,12 +45,7 @@ impl EmbeddedReader {
                 let (topic, known) = index.find(&part.at)?;
                 let Partition { start, end } = known;
                 if topic != part.topic || part.offset < start || part.offset > end {
-                    return Err(LogError::OutOfRange {
-                        at: part.at.clone(),
-                        offset: part.offset,
-                        start,
-                        end,
-                    });
+                    return Err(LogError::OutOfRange { at: part.at.clone(), offset: part.offset, start, end });
                 }
                 Ok(known)
             })
@@ -85,36 +76,18 @@ impl EmbeddedReader {
 }
 
 /// Reads one partition from its position on until `end` or until the budget is used up, and moves the position.
-fn read(
-    core: &Shared,
-    files: &Files,
-    part: &mut Part,
-    end: i64,
-    budget: &mut usize,
-) -> Result<Vec<Records>, LogError> {
+fn read(core: &Shared, files: &Files, part: &mut Part, end: i64, budget: &mut usize) -> Result<Vec<Records>, LogError> {
     let failed = |e| core.describe(&format!("reading {}", part.at), &e);
     let from = part.offset;
-    let place = files
-        .at_or_before(part.topic, part.at.partition, from)
-        .map_err(failed)?;
+    let place = files.at_or_before(part.topic, part.at.partition, from).map_err(failed)?;
     let mut out: Vec<Records> = Vec::new();
     let mut joined: Option<(Vec<u8>, Vec<RecordRow>)> = None;
-    let flush =
-        |joined: &mut Option<(Vec<u8>, Vec<RecordRow>)>, out: &mut Vec<Records>, next_offset| {
-            if let Some((buffer, rows)) = joined.take() {
-                out.push(Records {
-                    buffer: Bytes::from(buffer),
-                    rows,
-                    next_offset,
-                });
-            }
-        };
-    for found in files.chunks(
-        part.topic,
-        part.at.partition,
-        place.map_or(from, |p| p.base),
-        end,
-    ) {
+    let flush = |joined: &mut Option<(Vec<u8>, Vec<RecordRow>)>, out: &mut Vec<Records>, next_offset| {
+        if let Some((buffer, rows)) = joined.take() {
+            out.push(Records { buffer: Bytes::from(buffer), rows, next_offset });
+        }
+    };
+    for found in files.chunks(part.topic, part.at.partition, place.map_or(from, |p| p.base), end) {
         let (key, value) = found.map_err(failed)?;
         if key.end() <= part.offset {
             continue;
@@ -132,11 +105,7 @@ fn read(
             flush(&mut joined, &mut out, part.offset);
             let mut rows = Vec::new();
             chunk::decode(&key, &value, from, 0, &mut rows).map_err(damaged)?;
-            out.push(Records {
-                buffer: Bytes::from_owner(value),
-                rows,
-                next_offset: key.end(),
-            });
+            out.push(Records { buffer: Bytes::from_owner(value), rows, next_offset: key.end() });
         }
         part.offset = key.end();
         *budget = budget.saturating_sub(size);
@@ -159,19 +128,9 @@ impl Reader for EmbeddedReader {
     fn add(&mut self, at: &TopicPartition, offset: i64) -> Result<(), LogError> {
         let (topic, Partition { start, end }) = lock(&self.core.index).find(at)?;
         if offset < start || offset > end {
-            return Err(LogError::OutOfRange {
-                at: at.clone(),
-                offset,
-                start,
-                end,
-            });
+            return Err(LogError::OutOfRange { at: at.clone(), offset, start, end });
         }
-        let part = Part {
-            at: at.clone(),
-            topic,
-            offset,
-            paused: false,
-        };
+        let part = Part { at: at.clone(), topic, offset, paused: false };
         match self.part(at) {
             Some(known) => *known = part,
             None => self.parts.push(part),
@@ -210,22 +169,14 @@ impl Reader for EmbeddedReader {
             let mut index = lock(&core.index);
             // Asked again under the lock: an end that moved meanwhile has notified nobody.
             let waiting = |index: &super::index::Index| {
-                self.parts.iter().filter(|p| !p.paused).all(|p| {
-                    index
-                        .find(&p.at)
-                        .is_ok_and(|(id, k)| id == p.topic && k.end == p.offset)
-                })
+                self.parts.iter().filter(|p| !p.paused).all(|p| index.find(&p.at).is_ok_and(|(id, k)| id == p.topic && k.end == p.offset))
             };
             while waiting(&index) {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return Ok(Vec::new());
                 }
-                index = core
-                    .moved
-                    .wait_timeout(index, left)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0;
+                index = core.moved.wait_timeout(index, left).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
     }

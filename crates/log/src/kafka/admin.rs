@@ -20,17 +20,11 @@ pub(super) struct Topics(BTreeMap<Arc<str>, u32>);
 
 impl Topics {
     /// The topic's partition count.
-    pub fn partitions(
-        &mut self,
-        config: &KafkaConfig,
-        client: &BaseConsumer<Context>,
-        name: &Arc<str>,
-    ) -> Result<u32, LogError> {
+    pub fn partitions(&mut self, config: &KafkaConfig, client: &BaseConsumer<Context>, name: &Arc<str>) -> Result<u32, LogError> {
         if let Some(count) = self.0.get(name) {
             return Ok(*count);
         }
-        let count =
-            look_up(config, client, name)?.ok_or_else(|| LogError::NoTopic(name.clone()))?;
+        let count = look_up(config, client, name)?.ok_or_else(|| LogError::NoTopic(name.clone()))?;
         self.0.insert(name.clone(), count);
         Ok(count)
     }
@@ -41,29 +35,16 @@ impl Topics {
 }
 
 /// The partition count of a topic that exists and has leaders.
-fn look_up(
-    config: &KafkaConfig,
-    client: &BaseConsumer<Context>,
-    name: &str,
-) -> Result<Option<u32>, LogError> {
+fn look_up(config: &KafkaConfig, client: &BaseConsumer<Context>, name: &str) -> Result<Option<u32>, LogError> {
     let what = || format!("asking for topic {name}");
-    let metadata = client
-        .fetch_metadata(Some(name), config.limits.request())
-        .map_err(|e| config.failed(&what(), &e))?;
+    let metadata = client.fetch_metadata(Some(name), config.limits.request()).map_err(|e| config.failed(&what(), &e))?;
     let Some(topic) = metadata.topics().iter().find(|t| t.name() == name) else {
         return Ok(None);
     };
     match topic.error().map(RDKafkaErrorCode::from) {
         None => Ok(Some(topic.partitions().len() as u32)),
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            Ok(None)
-        }
-        Some(code) => Err(failed_code(
-            &what(),
-            &config.bootstrap,
-            code,
-            &code.to_string(),
-        )),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+        Some(code) => Err(failed_code(&what(), &config.bootstrap, code, &code.to_string())),
     }
 }
 
@@ -78,36 +59,21 @@ pub(super) struct KafkaAdmin {
 
 impl KafkaAdmin {
     pub fn new(config: Arc<KafkaConfig>) -> Result<KafkaAdmin, LogError> {
-        let (committed, all) = (
-            config.asking("read_committed", None)?,
-            config.asking("read_uncommitted", None)?,
-        );
-        Ok(KafkaAdmin {
-            config,
-            committed,
-            all,
-            client: None,
-            topics: Topics::default(),
-        })
+        let (committed, all) = (config.asking("read_committed", None)?, config.asking("read_uncommitted", None)?);
+        Ok(KafkaAdmin { config, committed, all, client: None, topics: Topics::default() })
     }
 
     fn client(&mut self) -> Result<&AdminClient<Context>, LogError> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => self
-                .config
-                .client(&[], &[])
-                .create_with_context(Context)
-                .map_err(|e| self.config.failed("making a Kafka client", &e))?,
+            None => self.config.client(&[], &[]).create_with_context(Context).map_err(|e| self.config.failed("making a Kafka client", &e))?,
         };
         Ok(self.client.insert(client))
     }
 
     fn options(&self) -> AdminOptions {
         let limit = self.config.limits.request();
-        AdminOptions::new()
-            .request_timeout(Some(limit))
-            .operation_timeout(Some(limit))
+        AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit))
     }
 
     /// A little longer than the operation, which has its own limit.
@@ -116,31 +82,18 @@ impl KafkaAdmin {
     }
 
     fn timed_out(&self, what: &str) -> LogError {
-        failed_code(
-            what,
-            &self.config.bootstrap,
-            RDKafkaErrorCode::OperationTimedOut,
-            "no answer in time",
-        )
+        failed_code(what, &self.config.bootstrap, RDKafkaErrorCode::OperationTimedOut, "no answer in time")
     }
 
     pub fn delete(&mut self, name: &str) -> Result<(), LogError> {
         let what = format!("deleting topic {name}");
         let (options, patience) = (self.options(), self.patience());
-        let done = block_on(self.client()?.delete_topics(&[name], &options), patience)
-            .ok_or_else(|| self.timed_out(&what))?;
+        let done = block_on(self.client()?.delete_topics(&[name], &options), patience).ok_or_else(|| self.timed_out(&what))?;
         self.topics.forget();
         let done = done.map_err(|e| self.config.failed(&what, &e))?;
         match done.into_iter().next() {
-            Some(Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => {
-                Err(LogError::NoTopic(name.into()))
-            }
-            Some(Err((_, code))) => Err(failed_code(
-                &what,
-                &self.config.bootstrap,
-                code,
-                &code.to_string(),
-            )),
+            Some(Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => Err(LogError::NoTopic(name.into())),
+            Some(Err((_, code))) => Err(failed_code(&what, &self.config.bootstrap, code, &code.to_string())),
             _ => Ok(()),
         }
     }
@@ -149,23 +102,14 @@ impl KafkaAdmin {
     pub fn ensure_tasks_topic(&mut self, member: &Member) -> Result<(), LogError> {
         let name: Arc<str> = member.tasks_topic().into();
         let config = vec![("cleanup.policy".to_owned(), "delete".to_owned())];
-        self.create(&[TopicSpec {
-            name: name.clone(),
-            partitions: member.tasks,
-            config,
-        }])?;
-        let found = self
-            .topics
-            .partitions(&self.config, &self.committed, &name)?;
+        self.create(&[TopicSpec { name: name.clone(), partitions: member.tasks, config }])?;
+        let found = self.topics.partitions(&self.config, &self.committed, &name)?;
         if found == member.tasks {
             return Ok(());
         }
         Err(LogError::Fatal {
             what: format!("joining {}", member.group()),
-            cause: format!(
-                "topic {name} has {found} partitions, the topology has {} tasks",
-                member.tasks
-            ),
+            cause: format!("topic {name} has {found} partitions, the topology has {} tasks", member.tasks),
             hint: format!(
                 "the topology's task count was changed: reset the topology on purpose, which also means deleting {name} and the group {}",
                 member.group()
@@ -175,9 +119,7 @@ impl KafkaAdmin {
 
     /// Checks that the partition exists: asking for offsets of one that does not would wait in vain.
     fn known(&mut self, at: &TopicPartition) -> Result<i32, LogError> {
-        let count = self
-            .topics
-            .partitions(&self.config, &self.committed, &at.topic)?;
+        let count = self.topics.partitions(&self.config, &self.committed, &at.topic)?;
         if at.partition < count {
             return Ok(at.partition as i32);
         }
@@ -196,35 +138,19 @@ impl KafkaAdmin {
         };
         // Serves what has gathered in the client's queue.
         let _ = client.poll(Duration::ZERO);
-        client
-            .fetch_watermarks(&at.topic, partition, self.config.limits.request())
-            .map_err(|e| {
-                self.config
-                    .failed(&format!("asking for the ends of {at}"), &e)
-            })
+        client.fetch_watermarks(&at.topic, partition, self.config.limits.request()).map_err(|e| self.config.failed(&format!("asking for the ends of {at}"), &e))
     }
 }
 
 impl Admin for KafkaAdmin {
     fn cluster_id(&mut self) -> Result<String, LogError> {
-        let id = self
-            .committed
-            .client()
-            .fetch_cluster_id(self.config.limits.request());
+        let id = self.committed.client().fetch_cluster_id(self.config.limits.request());
         id.ok_or_else(|| self.timed_out("asking for the cluster's id"))
     }
 
     fn topic(&mut self, name: &str) -> Result<Option<TopicInfo>, LogError> {
-        batch::describe_topic(&self.committed, name, self.config.limits.request_timeout_ms).map_err(
-            |e| {
-                failed_code(
-                    &format!("describing topic {name}"),
-                    &self.config.bootstrap,
-                    e.code,
-                    &e.text,
-                )
-            },
-        )
+        batch::describe_topic(&self.committed, name, self.config.limits.request_timeout_ms)
+            .map_err(|e| failed_code(&format!("describing topic {name}"), &self.config.bootstrap, e.code, &e.text))
     }
 
     fn create(&mut self, specs: &[TopicSpec]) -> Result<(), LogError> {
@@ -241,30 +167,15 @@ impl Admin for KafkaAdmin {
         let replicas = self.config.replication;
         let new: Vec<NewTopic<'_>> = missing
             .iter()
-            .map(|s| {
-                s.config.iter().fold(
-                    NewTopic::new(
-                        &s.name,
-                        s.partitions.max(1) as i32,
-                        TopicReplication::Fixed(replicas),
-                    ),
-                    |t, (k, v)| t.set(k, v),
-                )
-            })
+            .map(|s| s.config.iter().fold(NewTopic::new(&s.name, s.partitions.max(1) as i32, TopicReplication::Fixed(replicas)), |t, (k, v)| t.set(k, v)))
             .collect();
         let (options, patience) = (self.options(), self.patience());
-        let done = block_on(self.client()?.create_topics(&new, &options), patience)
-            .ok_or_else(|| self.timed_out("creating topics"))?;
+        let done = block_on(self.client()?.create_topics(&new, &options), patience).ok_or_else(|| self.timed_out("creating topics"))?;
         for result in done.map_err(|e| self.config.failed("creating topics", &e))? {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((name, code)) => {
-                    return Err(failed_code(
-                        &format!("creating topic {name}"),
-                        &self.config.bootstrap,
-                        code,
-                        &code.to_string(),
-                    ));
+                    return Err(failed_code(&format!("creating topic {name}"), &self.config.bootstrap, code, &code.to_string()));
                 }
             }
         }
@@ -273,9 +184,7 @@ impl Admin for KafkaAdmin {
         for spec in missing {
             while look_up(&self.config, &self.committed, &spec.name)?.is_none() {
                 if Instant::now() >= deadline {
-                    return Err(
-                        self.timed_out(&format!("waiting for topic {} to appear", spec.name))
-                    );
+                    return Err(self.timed_out(&format!("waiting for topic {} to appear", spec.name)));
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -296,13 +205,8 @@ impl Admin for KafkaAdmin {
         let what = format!("looking up a time in {at}");
         let failed = |e: KafkaError| self.config.failed(&what, &e);
         let mut asked = TopicPartitionList::new();
-        asked
-            .add_partition_offset(&at.topic, partition, Offset::Offset(time_ms.max(0)))
-            .map_err(failed)?;
-        let found = self
-            .committed
-            .offsets_for_times(asked, self.config.limits.request())
-            .map_err(failed)?;
+        asked.add_partition_offset(&at.topic, partition, Offset::Offset(time_ms.max(0))).map_err(failed)?;
+        let found = self.committed.offsets_for_times(asked, self.config.limits.request()).map_err(failed)?;
         for element in found.elements() {
             element.error().map_err(failed)?;
             if let Offset::Offset(offset) = element.offset() {
@@ -316,23 +220,15 @@ impl Admin for KafkaAdmin {
         let partition = self.known(at)?;
         let what = format!("deleting records of {at} before {before}");
         let mut offsets = TopicPartitionList::new();
-        offsets
-            .add_partition_offset(&at.topic, partition, Offset::Offset(before))
-            .map_err(|e| self.config.failed(&what, &e))?;
+        offsets.add_partition_offset(&at.topic, partition, Offset::Offset(before)).map_err(|e| self.config.failed(&what, &e))?;
         let (options, patience) = (self.options(), self.patience());
-        let done = block_on(self.client()?.delete_records(&offsets, &options), patience)
-            .ok_or_else(|| self.timed_out(&what))?;
+        let done = block_on(self.client()?.delete_records(&offsets, &options), patience).ok_or_else(|| self.timed_out(&what))?;
         let done = done.and_then(|list| list.elements().into_iter().try_for_each(|e| e.error()));
         match done {
             Ok(()) => Ok(()),
             Err(e) if e.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetOutOfRange) => {
                 let (start, end) = self.watermarks(at, End::High)?;
-                Err(LogError::OutOfRange {
-                    at: at.clone(),
-                    offset: before,
-                    start,
-                    end,
-                })
+                Err(LogError::OutOfRange { at: at.clone(), offset: before, start, end })
             }
             Err(e) => Err(self.config.failed(&what, &e)),
         }

@@ -36,11 +36,7 @@ impl<C: ConsumerContext> Batches<C> {
     pub fn new(consumer: Arc<BaseConsumer<C>>, max_records: usize) -> Option<Batches<C>> {
         // SAFETY: the client is alive; the call answers a new handle or null.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
-        (!queue.is_null()).then(|| Batches {
-            queue,
-            messages: vec![ptr::null_mut(); max_records.max(1)],
-            consumer,
-        })
+        (!queue.is_null()).then(|| Batches { queue, messages: vec![ptr::null_mut(); max_records.max(1)], consumer })
     }
 
     pub fn consumer(&self) -> &BaseConsumer<C> {
@@ -57,10 +53,7 @@ impl<C: ConsumerContext> Batches<C> {
         };
         for message in &self.messages[..count] {
             // SAFETY: the call filled the first `count` places with messages that are ours until destroyed.
-            each(Message {
-                raw: *message,
-                _borrowed: PhantomData,
-            });
+            each(Message { raw: *message, _borrowed: PhantomData });
         }
         for message in &mut self.messages[..count] {
             // SAFETY: as above; each is destroyed once and its place cleared.
@@ -74,9 +67,7 @@ impl<C: ConsumerContext> Batches<C> {
             return 0;
         }
         // SAFETY: the handle is valid, and the array has as many places as is said.
-        let taken = unsafe {
-            sys::rd_kafka_consume_batch_queue(self.queue, wait, places.as_mut_ptr(), places.len())
-        };
+        let taken = unsafe { sys::rd_kafka_consume_batch_queue(self.queue, wait, places.as_mut_ptr(), places.len()) };
         usize::try_from(taken).unwrap_or(0).min(places.len())
     }
 }
@@ -110,9 +101,7 @@ impl<'a> Message<'a> {
             return "";
         }
         // SAFETY: a message's topic is valid as long as the message and its name ends with zero.
-        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.raw().rkt)) }
-            .to_str()
-            .unwrap_or("")
+        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.raw().rkt)) }.to_str().unwrap_or("")
     }
 
     pub fn partition(&self) -> i32 {
@@ -155,9 +144,7 @@ impl<'a> Message<'a> {
         for i in 0..unsafe { sys::rd_kafka_header_cnt(headers) } {
             let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
             // SAFETY: the index is within the count; what is answered lives as long as the message.
-            let got = unsafe {
-                sys::rd_kafka_header_get_all(headers, i, &mut name, &mut value, &mut size)
-            };
+            let got = unsafe { sys::rd_kafka_header_get_all(headers, i, &mut name, &mut value, &mut size) };
             if got == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                 // SAFETY: a header's name is never null and ends with zero.
                 let name = unsafe { CStr::from_ptr(name) }.to_str().unwrap_or("");
@@ -195,22 +182,10 @@ impl<T> Drop for Guard<T> {
 }
 
 /// Asks the cluster for a topic's id and partition count; `None` when it does not exist. Waits at most `timeout_ms`.
-pub(super) fn describe_topic<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    name: &str,
-    timeout_ms: u64,
-) -> Result<Option<TopicInfo>, DescribeError> {
-    let fail = |code: RDKafkaErrorCode, text: &str| {
-        Err(DescribeError {
-            code,
-            text: text.to_owned(),
-        })
-    };
+pub(super) fn describe_topic<C: ConsumerContext>(consumer: &BaseConsumer<C>, name: &str, timeout_ms: u64) -> Result<Option<TopicInfo>, DescribeError> {
+    let fail = |code: RDKafkaErrorCode, text: &str| Err(DescribeError { code, text: text.to_owned() });
     let Ok(name) = CString::new(name) else {
-        return fail(
-            RDKafkaErrorCode::InvalidTopic,
-            "the name contains a zero byte",
-        );
+        return fail(RDKafkaErrorCode::InvalidTopic, "the name contains a zero byte");
     };
     let timeout = c_int::try_from(timeout_ms).unwrap_or(c_int::MAX);
     let client = consumer.client().native_ptr();
@@ -219,57 +194,28 @@ pub(super) fn describe_topic<C: ConsumerContext>(
     // SAFETY: the client is alive during the whole call; each handle is freed once, by its guard, the event before the
     // queue; what is read from the event is copied out before it is freed.
     unsafe {
-        let topics = Guard {
-            what: sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1),
-            free: sys::rd_kafka_TopicCollection_destroy,
-        };
+        let topics = Guard { what: sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1), free: sys::rd_kafka_TopicCollection_destroy };
         let options = Guard {
-            what: sys::rd_kafka_AdminOptions_new(
-                client,
-                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-            ),
+            what: sys::rd_kafka_AdminOptions_new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
             free: sys::rd_kafka_AdminOptions_destroy,
         };
-        sys::rd_kafka_AdminOptions_set_request_timeout(
-            options.what,
-            timeout,
-            text.as_mut_ptr(),
-            text.len(),
-        );
-        let queue = Guard {
-            what: sys::rd_kafka_queue_new(client),
-            free: sys::rd_kafka_queue_destroy,
-        };
+        sys::rd_kafka_AdminOptions_set_request_timeout(options.what, timeout, text.as_mut_ptr(), text.len());
+        let queue = Guard { what: sys::rd_kafka_queue_new(client), free: sys::rd_kafka_queue_destroy };
         sys::rd_kafka_DescribeTopics(client, topics.what, options.what, queue.what);
-        let event = Guard {
-            what: sys::rd_kafka_queue_poll(queue.what, timeout.saturating_add(1_000)),
-            free: sys::rd_kafka_event_destroy,
-        };
+        let event = Guard { what: sys::rd_kafka_queue_poll(queue.what, timeout.saturating_add(1_000)), free: sys::rd_kafka_event_destroy };
         if event.what.is_null() {
             return fail(RDKafkaErrorCode::OperationTimedOut, "no answer in time");
         }
         let error = sys::rd_kafka_event_error(event.what);
         if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            let text = CStr::from_ptr(sys::rd_kafka_event_error_string(event.what))
-                .to_string_lossy()
-                .into_owned();
-            return Err(DescribeError {
-                code: error.into(),
-                text,
-            });
+            let text = CStr::from_ptr(sys::rd_kafka_event_error_string(event.what)).to_string_lossy().into_owned();
+            return Err(DescribeError { code: error.into(), text });
         }
         let result = sys::rd_kafka_event_DescribeTopics_result(event.what);
         let mut count = 0;
-        let found = if result.is_null() {
-            ptr::null_mut()
-        } else {
-            sys::rd_kafka_DescribeTopics_result_topics(result, &mut count)
-        };
+        let found = if result.is_null() { ptr::null_mut() } else { sys::rd_kafka_DescribeTopics_result_topics(result, &mut count) };
         if found.is_null() || count != 1 {
-            return fail(
-                RDKafkaErrorCode::BadMessage,
-                "the answer describes no topic",
-            );
+            return fail(RDKafkaErrorCode::BadMessage, "the answer describes no topic");
         }
         let topic = *found;
         let error = sys::rd_kafka_TopicDescription_error(topic);
@@ -278,9 +224,7 @@ pub(super) fn describe_topic<C: ConsumerContext>(
             RDKafkaErrorCode::NoError => {}
             RDKafkaErrorCode::UnknownTopicOrPartition => return Ok(None),
             _ => {
-                let text = CStr::from_ptr(sys::rd_kafka_error_string(error))
-                    .to_string_lossy()
-                    .into_owned();
+                let text = CStr::from_ptr(sys::rd_kafka_error_string(error)).to_string_lossy().into_owned();
                 return Err(DescribeError { code, text });
             }
         }
@@ -290,9 +234,6 @@ pub(super) fn describe_topic<C: ConsumerContext>(
         id[8..].copy_from_slice(&sys::rd_kafka_Uuid_least_significant_bits(uuid).to_be_bytes());
         let mut partitions = 0;
         sys::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
-        Ok(Some(TopicInfo {
-            id,
-            partitions: partitions as u32,
-        }))
+        Ok(Some(TopicInfo { id, partitions: partitions as u32 }))
     }
 }

@@ -61,11 +61,7 @@ enum Failed {
 }
 
 /// Repeats a step while its errors are retriable and there is time.
-fn repeat(
-    what: &str,
-    deadline: Instant,
-    mut step: impl FnMut(Duration) -> KafkaResult<()>,
-) -> Result<(), Failed> {
+fn repeat(what: &str, deadline: Instant, mut step: impl FnMut(Duration) -> KafkaResult<()>) -> Result<(), Failed> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let Err(error) = step(left.max(Duration::from_millis(1))) else {
@@ -73,9 +69,7 @@ fn repeat(
         };
         let text = format!("{what}: {error}");
         match classify(&error) {
-            Next::Retry if Instant::now() + RETRY_PAUSE < deadline => {
-                std::thread::sleep(RETRY_PAUSE)
-            }
+            Next::Retry if Instant::now() + RETRY_PAUSE < deadline => std::thread::sleep(RETRY_PAUSE),
             Next::Abort => return Err(Failed::Abort(text)),
             Next::Retry | Next::Destroy => return Err(Failed::Destroy(text)),
         }
@@ -83,11 +77,7 @@ fn repeat(
 }
 
 impl KafkaCommitter {
-    pub fn new(
-        config: Arc<KafkaConfig>,
-        member: &Member,
-        shared: Arc<Shared>,
-    ) -> Result<KafkaCommitter, LogError> {
+    pub fn new(config: Arc<KafkaConfig>, member: &Member, shared: Arc<Shared>) -> Result<KafkaCommitter, LogError> {
         // Reading committed offsets with this isolation asks for stable ones (KIP-447).
         let asking = config.asking("read_committed", Some(&member.group()))?;
         Ok(KafkaCommitter {
@@ -109,14 +99,7 @@ impl KafkaCommitter {
 
     fn check_topics(&mut self, set: &EpochSet) -> Result<(), LogError> {
         // The producer would create them, if the broker lets it.
-        set.epochs
-            .iter()
-            .flat_map(|e| &e.appends)
-            .try_for_each(|a| {
-                self.topics
-                    .partitions(&self.config, &self.asking, &a.topic)
-                    .map(drop)
-            })
+        set.epochs.iter().flat_map(|e| &e.appends).try_for_each(|a| self.topics.partitions(&self.config, &self.asking, &a.topic).map(drop))
     }
 
     /// Positions of inputs, and each task's epoch number on its partition of the tasks topic.
@@ -126,11 +109,7 @@ impl KafkaCommitter {
             for (at, offset) in &epoch.positions {
                 list.add_partition_offset(&at.topic, at.partition as i32, Offset::Offset(*offset))?;
             }
-            list.add_partition_offset(
-                &self.tasks_topic,
-                epoch.task.0 as i32,
-                Offset::Offset(epoch.number as i64),
-            )?;
+            list.add_partition_offset(&self.tasks_topic, epoch.task.0 as i32, Offset::Offset(epoch.number as i64))?;
         }
         Ok(list)
     }
@@ -143,24 +122,13 @@ impl KafkaCommitter {
         metadata: &ConsumerGroupMetadata,
         deadline: Instant,
     ) -> Result<(), Failed> {
-        repeat("beginning a transaction", deadline, |_| {
-            producer.begin_transaction()
-        })?;
-        producer::send(
-            producer,
-            set.epochs.iter().flat_map(|e| &e.appends),
-            deadline,
-        )
-        .map_err(|e| {
+        repeat("beginning a transaction", deadline, |_| producer.begin_transaction())?;
+        producer::send(producer, set.epochs.iter().flat_map(|e| &e.appends), deadline).map_err(|e| {
             let clear = producer::too_large(&self.config, &e);
             Failed::Abort(clear.map_or(e.text, |e| e.to_string()))
         })?;
-        repeat("sending positions", deadline, |left| {
-            producer.send_offsets_to_transaction(offsets, metadata, left)
-        })?;
-        repeat("committing", deadline, |left| {
-            producer.commit_transaction(left)
-        })
+        repeat("sending positions", deadline, |left| producer.send_offsets_to_transaction(offsets, metadata, left))?;
+        repeat("committing", deadline, |left| producer.commit_transaction(left))
     }
 
     /// Ends the open transaction, or says why it cannot be told whether it ended.
@@ -185,20 +153,13 @@ impl Committer for KafkaCommitter {
         let producer = producer::make(&self.config, Some(&self.identity))?;
         let deadline = Instant::now() + Duration::from_millis(self.config.limits.open_timeout_ms);
         loop {
-            let left = deadline
-                .saturating_duration_since(Instant::now())
-                .max(Duration::from_millis(1));
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             match producer.init_transactions(left) {
                 Ok(()) => break,
-                Err(e) if matches!(classify(&e), Next::Retry) && Instant::now() < deadline => {
-                    std::thread::sleep(RETRY_PAUSE)
-                }
+                Err(e) if matches!(classify(&e), Next::Retry) && Instant::now() < deadline => std::thread::sleep(RETRY_PAUSE),
                 Err(e) => {
                     drop_within("producer", producer, self.config.limits.close());
-                    return Err(self.config.failed(
-                        &format!("taking over the transactional id {}", self.identity),
-                        &e,
-                    ));
+                    return Err(self.config.failed(&format!("taking over the transactional id {}", self.identity), &e));
                 }
             }
         }
@@ -210,8 +171,7 @@ impl Committer for KafkaCommitter {
         if self.producer.is_none() {
             return Outcome::Aborted("the committer is not open".into());
         }
-        let deadline =
-            Instant::now() + Duration::from_millis(self.config.limits.transaction_timeout_ms);
+        let deadline = Instant::now() + Duration::from_millis(self.config.limits.transaction_timeout_ms);
         if let Err(e) = self.check_topics(set) {
             return Outcome::Aborted(e.to_string());
         }
@@ -229,15 +189,13 @@ impl Committer for KafkaCommitter {
         };
         let why = match self.transact(producer, set, &offsets, &metadata, deadline) {
             Ok(()) => return Outcome::Committed,
-            Err(Failed::Abort(why)) => {
-                match self.abort(producer, deadline.max(Instant::now() + ABORT_AT_LEAST)) {
-                    Ok(()) => {
-                        self.topics.forget();
-                        return Outcome::Aborted(why);
-                    }
-                    Err(how) => format!("{why}; {how}"),
+            Err(Failed::Abort(why)) => match self.abort(producer, deadline.max(Instant::now() + ABORT_AT_LEAST)) {
+                Ok(()) => {
+                    self.topics.forget();
+                    return Outcome::Aborted(why);
                 }
-            }
+                Err(how) => format!("{why}; {how}"),
+            },
             Err(Failed::Destroy(why)) => why,
         };
         self.destroy();
@@ -251,26 +209,18 @@ impl Committer for KafkaCommitter {
             list.add_partition(&self.tasks_topic, task.0 as i32);
         }
         let _ = self.asking.poll(Duration::ZERO);
-        let found = self
-            .asking
-            .committed_offsets(list, self.config.limits.request())
-            .map_err(failed)?;
+        let found = self.asking.committed_offsets(list, self.config.limits.request()).map_err(failed)?;
         let mut progress = Vec::with_capacity(tasks.len());
         for task in tasks {
             let Some(element) = found.find_partition(&self.tasks_topic, task.0 as i32) else {
-                return Err(failed(KafkaError::MetadataFetch(
-                    rdkafka::error::RDKafkaErrorCode::UnknownPartition,
-                )));
+                return Err(failed(KafkaError::MetadataFetch(rdkafka::error::RDKafkaErrorCode::UnknownPartition)));
             };
             element.error().map_err(failed)?;
             let number = match element.offset() {
                 Offset::Offset(n) => n as u64,
                 _ => 0,
             };
-            progress.push(Progress {
-                task: *task,
-                number,
-            });
+            progress.push(Progress { task: *task, number });
         }
         Ok(progress)
     }

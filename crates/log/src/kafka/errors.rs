@@ -16,12 +16,7 @@ pub(super) fn failed(what: &str, bootstrap: &str, error: &KafkaError) -> LogErro
 }
 
 /// The same for a bare error code and its explanation.
-pub(super) fn failed_code(
-    what: &str,
-    bootstrap: &str,
-    code: RDKafkaErrorCode,
-    cause: &str,
-) -> LogError {
+pub(super) fn failed_code(what: &str, bootstrap: &str, code: RDKafkaErrorCode, cause: &str) -> LogError {
     use RDKafkaErrorCode as E;
     let (what, cause) = (format!("{what} (Kafka at {bootstrap})"), cause.to_owned());
     match code {

@@ -51,23 +51,11 @@ impl ClientContext for GroupContext {
 }
 
 impl ConsumerContext for GroupContext {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        err: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
-        let tasks: Vec<TaskId> = list
-            .elements()
-            .iter()
-            .map(|e| TaskId(e.partition() as u32))
-            .collect();
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let tasks: Vec<TaskId> = list.elements().iter().map(|e| TaskId(e.partition() as u32)).collect();
         let done = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             // An offset of our own: the committed one is an epoch number and no place to read at.
-            let assigned = list
-                .set_all_offsets(Offset::Offset(0))
-                .and_then(|()| consumer.incremental_assign(list))
-                .and_then(|()| consumer.pause(list));
+            let assigned = list.set_all_offsets(Offset::Offset(0)).and_then(|()| consumer.incremental_assign(list)).and_then(|()| consumer.pause(list));
             let mut state = self.state();
             if !tasks.is_empty() && !state.leaving {
                 state.owned.extend(&tasks);
@@ -109,21 +97,12 @@ pub(super) struct Shared {
 pub(super) fn join(config: Arc<KafkaConfig>, member: &Member) -> Result<Arc<Shared>, LogError> {
     let limits = &config.limits;
     let client = config.client(
-        &[
-            ("heartbeat.interval.ms", "1000"),
-            ("topic.metadata.refresh.interval.ms", "60000"),
-        ],
+        &[("heartbeat.interval.ms", "1000"), ("topic.metadata.refresh.interval.ms", "60000")],
         &[
             ("group.id", member.group()),
             ("partition.assignment.strategy", "cooperative-sticky".into()),
             ("session.timeout.ms", limits.session_timeout_ms.to_string()),
-            (
-                "max.poll.interval.ms",
-                limits
-                    .poll_interval_ms
-                    .max(limits.session_timeout_ms)
-                    .to_string(),
-            ),
+            ("max.poll.interval.ms", limits.poll_interval_ms.max(limits.session_timeout_ms).to_string()),
             ("enable.auto.commit", "false".into()),
             ("enable.auto.offset.store", "false".into()),
             ("allow.auto.create.topics", "false".into()),
@@ -132,31 +111,17 @@ pub(super) fn join(config: Arc<KafkaConfig>, member: &Member) -> Result<Arc<Shar
             ("fetch.message.max.bytes", "1024".into()),
         ],
     );
-    let context = GroupContext {
-        state: Mutex::default(),
-    };
+    let context = GroupContext { state: Mutex::default() };
     let what = format!("joining {}", member.group());
-    let consumer: BaseConsumer<GroupContext> = client
-        .create_with_context(context)
-        .map_err(|e| config.failed(&what, &e))?;
-    consumer
-        .subscribe(&[&member.tasks_topic()])
-        .map_err(|e| config.failed(&what, &e))?;
-    Ok(Arc::new(Shared {
-        config,
-        tasks_topic: member.tasks_topic(),
-        group: member.group(),
-        consumer: Some(consumer),
-    }))
+    let consumer: BaseConsumer<GroupContext> = client.create_with_context(context).map_err(|e| config.failed(&what, &e))?;
+    consumer.subscribe(&[&member.tasks_topic()]).map_err(|e| config.failed(&what, &e))?;
+    Ok(Arc::new(Shared { config, tasks_topic: member.tasks_topic(), group: member.group(), consumer: Some(consumer) }))
 }
 
 impl Shared {
     /// Checks that all these tasks are owned and answers the group metadata of the same moment: a generation that ends
     /// later is refused by the broker.
-    pub fn begin(
-        &self,
-        mut tasks: impl Iterator<Item = TaskId>,
-    ) -> Result<ConsumerGroupMetadata, String> {
+    pub fn begin(&self, mut tasks: impl Iterator<Item = TaskId>) -> Result<ConsumerGroupMetadata, String> {
         let Some(consumer) = &self.consumer else {
             return Err("the membership is closed".into());
         };
@@ -164,9 +129,7 @@ impl Shared {
         if let Some(task) = tasks.find(|t| !state.owned.contains(t)) {
             return Err(format!("lost task {} of {}", task.0, self.group));
         }
-        consumer
-            .group_metadata()
-            .ok_or_else(|| format!("not a member of {}", self.group))
+        consumer.group_metadata().ok_or_else(|| format!("not a member of {}", self.group))
     }
 
     fn list(&self, tasks: &[TaskId]) -> TopicPartitionList {
@@ -178,17 +141,8 @@ impl Shared {
     }
 
     /// Gives revoked tasks back to the group.
-    fn give_back(
-        &self,
-        consumer: &BaseConsumer<GroupContext>,
-        tasks: &[TaskId],
-    ) -> Result<(), LogError> {
-        consumer
-            .incremental_unassign(&self.list(tasks))
-            .map_err(|e| {
-                self.config
-                    .failed(&format!("releasing tasks of {}", self.group), &e)
-            })
+    fn give_back(&self, consumer: &BaseConsumer<GroupContext>, tasks: &[TaskId]) -> Result<(), LogError> {
+        consumer.incremental_unassign(&self.list(tasks)).map_err(|e| self.config.failed(&format!("releasing tasks of {}", self.group), &e))
     }
 }
 
@@ -299,9 +253,7 @@ fn report(shared: &Shared, error: &KafkaError) -> Result<(), LogError> {
         )
     );
     if lasting || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-        return Err(shared
-            .config
-            .failed(&format!("taking part in {}", shared.group), error));
+        return Err(shared.config.failed(&format!("taking part in {}", shared.group), error));
     }
     tracing::debug!(%error, group = shared.group, "a membership's event");
     Ok(())

@@ -136,22 +136,12 @@ impl KafkaConfig {
     }
 
     /// A consumer that only asks questions. With a group it can also read committed offsets; it never joins.
-    fn asking(
-        &self,
-        isolation: &str,
-        group: Option<&str>,
-    ) -> Result<BaseConsumer<Context>, LogError> {
-        let mut fixed = vec![
-            ("isolation.level", isolation.to_owned()),
-            ("enable.auto.commit", "false".into()),
-            ("allow.auto.create.topics", "false".into()),
-        ];
+    fn asking(&self, isolation: &str, group: Option<&str>) -> Result<BaseConsumer<Context>, LogError> {
+        let mut fixed = vec![("isolation.level", isolation.to_owned()), ("enable.auto.commit", "false".into()), ("allow.auto.create.topics", "false".into())];
         if let Some(group) = group {
             fixed.push(("group.id", group.to_owned()));
         }
-        self.client(&[], &fixed)
-            .create_with_context(Context)
-            .map_err(|e| self.failed("making a Kafka client", &e))
+        self.client(&[], &fixed).create_with_context(Context).map_err(|e| self.failed("making a Kafka client", &e))
     }
 
     fn failed(&self, what: &str, error: &KafkaError) -> LogError {
@@ -176,11 +166,7 @@ impl ConsumerContext for Context {}
 
 fn note(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        RDKafkaLogLevel::Emerg
-        | RDKafkaLogLevel::Alert
-        | RDKafkaLogLevel::Critical
-        | RDKafkaLogLevel::Error
-        | RDKafkaLogLevel::Warning => {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
             tracing::warn!(facility, message, "librdkafka");
         }
         _ => tracing::debug!(facility, message, "librdkafka"),
@@ -196,9 +182,7 @@ pub struct KafkaLog {
 impl KafkaLog {
     /// Remembers where Kafka is; nothing is connected yet, the parts do that.
     pub fn new(config: KafkaConfig) -> KafkaLog {
-        KafkaLog {
-            config: Arc::new(config),
-        }
+        KafkaLog { config: Arc::new(config) }
     }
 
     /// Largest record that can be sent, in bytes with key and headers; larger ones belong in a dead-letter topic.
@@ -231,11 +215,7 @@ impl Log for KafkaLog {
     fn join(&self, member: &Member) -> Result<Joined, LogError> {
         admin::KafkaAdmin::new(self.config.clone())?.ensure_tasks_topic(member)?;
         let shared = membership::join(self.config.clone(), member)?;
-        let committer =
-            committer::KafkaCommitter::new(self.config.clone(), member, shared.clone())?;
-        Ok((
-            Box::new(committer),
-            Box::new(membership::KafkaMembership::new(shared)),
-        ))
+        let committer = committer::KafkaCommitter::new(self.config.clone(), member, shared.clone())?;
+        Ok((Box::new(committer), Box::new(membership::KafkaMembership::new(shared))))
     }
 }

@@ -29,10 +29,7 @@ pub(super) struct Deliveries {
 
 impl Deliveries {
     fn first_failure(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -53,10 +50,7 @@ impl ProducerContext for Deliveries {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             if failed.is_none() {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                *failed = Some((
-                    code,
-                    format!("{}[{}]: {error}", message.topic(), message.partition()),
-                ));
+                *failed = Some((code, format!("{}[{}]: {error}", message.topic(), message.partition())));
             }
         }
     }
@@ -71,34 +65,18 @@ pub(super) fn make(config: &KafkaConfig, identity: Option<&str>) -> Result<Sende
         ("enable.idempotence", "true".to_owned()),
         ("acks", "all".into()),
         ("message.max.bytes", limits.message_max_bytes.to_string()),
-        (
-            "queue.buffering.max.kbytes",
-            (limits.producer_queue_bytes / 1024).max(1).to_string(),
-        ),
+        ("queue.buffering.max.kbytes", (limits.producer_queue_bytes / 1024).max(1).to_string()),
         // Bytes are the limit.
         ("queue.buffering.max.messages", "0".into()),
-        (
-            "message.timeout.ms",
-            limits.transaction_timeout_ms.to_string(),
-        ),
+        ("message.timeout.ms", limits.transaction_timeout_ms.to_string()),
     ];
     if let Some(identity) = identity {
         fixed.push(("transactional.id", identity.to_owned()));
-        fixed.push((
-            "transaction.timeout.ms",
-            limits.transaction_timeout_ms.to_string(),
-        ));
+        fixed.push(("transaction.timeout.ms", limits.transaction_timeout_ms.to_string()));
     }
     // Back-to-back transactions meet the end of the one before: come back soon.
-    let defaults = [
-        ("linger.ms", "1"),
-        ("retry.backoff.ms", "5"),
-        ("retry.backoff.max.ms", "100"),
-    ];
-    config
-        .client(&defaults, &fixed)
-        .create_with_context(Deliveries::default())
-        .map_err(|e| config.failed("making a Kafka producer", &e))
+    let defaults = [("linger.ms", "1"), ("retry.backoff.ms", "5"), ("retry.backoff.max.ms", "100")];
+    config.client(&defaults, &fixed).create_with_context(Deliveries::default()).map_err(|e| config.failed("making a Kafka producer", &e))
 }
 
 /// How sending failed.
@@ -109,17 +87,11 @@ pub(super) struct SendError {
 }
 
 /// Sends everything and waits until it has arrived, or the first failure, or the deadline.
-pub(super) fn send<'a>(
-    producer: &Sender,
-    appends: impl Iterator<Item = &'a Appends>,
-    deadline: Instant,
-) -> Result<(), SendError> {
+pub(super) fn send<'a>(producer: &Sender, appends: impl Iterator<Item = &'a Appends>, deadline: Instant) -> Result<(), SendError> {
     let deliveries = producer.client().context();
     // What an earlier, given-up attempt left.
     deliveries.first_failure();
-    let now_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as i64);
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
     let mut since_served = 0;
     for a in appends {
         for i in 0..a.rows.len() {
@@ -142,33 +114,18 @@ pub(super) fn send<'a>(
 /// than an hour ahead: one absurd clock must not abort every transaction. The event's own time is in its value.
 fn sendable_ms(timestamp_ms: i64, now_ms: i64) -> i64 {
     let latest_ms = now_ms + MAX_AHEAD_MS;
-    if timestamp_ms > latest_ms {
-        now_ms
-    } else {
-        timestamp_ms.max(1)
-    }
+    if timestamp_ms > latest_ms { now_ms } else { timestamp_ms.max(1) }
 }
 
-fn enqueue(
-    producer: &Sender,
-    a: &Appends,
-    i: usize,
-    now_ms: i64,
-    deadline: Instant,
-) -> Result<(), SendError> {
+fn enqueue(producer: &Sender, a: &Appends, i: usize, now_ms: i64, deadline: Instant) -> Result<(), SendError> {
     let row = &a.rows[i];
     let (key, value, headers) = a.row(i);
-    let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&a.topic)
-        .partition(row.partition as i32)
-        .timestamp(sendable_ms(row.timestamp_ms, now_ms));
+    let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&a.topic).partition(row.partition as i32).timestamp(sendable_ms(row.timestamp_ms, now_ms));
     record.key = key;
     record.payload = value;
     let mut owned: Option<OwnedHeaders> = None;
     for (name, value) in headers {
-        owned = Some(owned.unwrap_or_default().insert(Header {
-            key: name,
-            value: Some(value),
-        }));
+        owned = Some(owned.unwrap_or_default().insert(Header { key: name, value: Some(value) }));
     }
     record.headers = owned;
     loop {
@@ -178,13 +135,7 @@ fn enqueue(
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
                 if code != RDKafkaErrorCode::QueueFull || Instant::now() >= deadline {
                     let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-                    return Err(SendError {
-                        code,
-                        text: format!(
-                            "{}[{}], a record of {size} bytes: {error}",
-                            a.topic, row.partition
-                        ),
-                    });
+                    return Err(SendError { code, text: format!("{}[{}], a record of {size} bytes: {error}", a.topic, row.partition) });
                 }
                 record = back;
                 producer.poll(Duration::from_millis(1));
@@ -201,14 +152,8 @@ pub(super) fn arrive(producer: &Sender, deadline: Instant) -> Result<(), SendErr
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let text = format!(
-                "{} records had not arrived in time",
-                producer.in_flight_count()
-            );
-            return Err(SendError {
-                code: RDKafkaErrorCode::OperationTimedOut,
-                text,
-            });
+            let text = format!("{} records had not arrived in time", producer.in_flight_count());
+            return Err(SendError { code: RDKafkaErrorCode::OperationTimedOut, text });
         }
         std::thread::sleep(NAP);
     }
@@ -225,20 +170,14 @@ pub(super) struct KafkaAppender {
 impl KafkaAppender {
     pub fn new(config: Arc<KafkaConfig>) -> Result<KafkaAppender, LogError> {
         let (producer, asking) = (make(&config, None)?, config.asking("read_committed", None)?);
-        Ok(KafkaAppender {
-            config,
-            producer: Some(producer),
-            asking,
-            topics: Topics::default(),
-        })
+        Ok(KafkaAppender { config, producer: Some(producer), asking, topics: Topics::default() })
     }
 }
 
 impl Append for KafkaAppender {
     fn append(&mut self, appends: &[Appends]) -> Result<(), LogError> {
         for a in appends {
-            self.topics
-                .partitions(&self.config, &self.asking, &a.topic)?;
+            self.topics.partitions(&self.config, &self.asking, &a.topic)?;
         }
         let producer = match self.producer.take() {
             // A fatal error ends a producer for good.
@@ -246,15 +185,11 @@ impl Append for KafkaAppender {
             _ => make(&self.config, None)?,
         };
         let producer = self.producer.insert(producer);
-        let deadline = Instant::now()
-            + self.config.limits.request()
-            + Duration::from_millis(self.config.limits.transaction_timeout_ms);
+        let deadline = Instant::now() + self.config.limits.request() + Duration::from_millis(self.config.limits.transaction_timeout_ms);
         let sent = send(producer, appends.iter(), deadline);
         sent.map_err(|e| {
             self.topics.forget();
-            too_large(&self.config, &e).unwrap_or_else(|| {
-                super::errors::failed_code("appending", &self.config.bootstrap, e.code, &e.text)
-            })
+            too_large(&self.config, &e).unwrap_or_else(|| super::errors::failed_code("appending", &self.config.bootstrap, e.code, &e.text))
         })
     }
 }
@@ -264,7 +199,10 @@ pub(super) fn too_large(config: &KafkaConfig, error: &SendError) -> Option<LogEr
     matches!(error.code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize).then(|| LogError::Fatal {
         what: "sending".into(),
         cause: error.text.clone(),
-        hint: format!("the limit message_max_bytes is {}: put such records into a dead-letter topic, or raise it here and max.message.bytes on the topic", config.limits.message_max_bytes),
+        hint: format!(
+            "the limit message_max_bytes is {}: put such records into a dead-letter topic, or raise it here and max.message.bytes on the topic",
+            config.limits.message_max_bytes
+        ),
     })
 }
 
@@ -283,26 +221,10 @@ mod tests {
     #[test]
     fn timestamps_that_kafka_refuses_are_replaced() {
         let now = 1_800_000_000_000;
-        assert_eq!(
-            sendable_ms(1_700_000_000_000, now),
-            1_700_000_000_000,
-            "the past stays"
-        );
-        assert_eq!(
-            sendable_ms(now + 60_000, now),
-            now + 60_000,
-            "a little ahead stays"
-        );
-        assert_eq!(
-            sendable_ms(now + 365 * 86_400_000, now),
-            now,
-            "a year ahead"
-        );
+        assert_eq!(sendable_ms(1_700_000_000_000, now), 1_700_000_000_000, "the past stays");
+        assert_eq!(sendable_ms(now + 60_000, now), now + 60_000, "a little ahead stays");
+        assert_eq!(sendable_ms(now + 365 * 86_400_000, now), now, "a year ahead");
         assert_eq!(sendable_ms(i64::MAX, now), now);
-        assert_eq!(
-            (sendable_ms(0, now), sendable_ms(-7, now)),
-            (1, 1),
-            "before 1970"
-        );
+        assert_eq!((sendable_ms(0, now), sendable_ms(-7, now)), (1, 1), "before 1970");
     }
 }

@@ -64,28 +64,15 @@ impl KafkaReader {
                 // The position at the end, past markers and aborted records.
                 ("enable.partition.eof", "true".into()),
                 ("allow.auto.create.topics", "false".into()),
-                (
-                    "queued.max.messages.kbytes",
-                    (limits.reader_queue_bytes / 1024).max(1).to_string(),
-                ),
-                (
-                    "max.partition.fetch.bytes",
-                    limits.reader_partition_bytes.to_string(),
-                ),
+                ("queued.max.messages.kbytes", (limits.reader_queue_bytes / 1024).max(1).to_string()),
+                ("max.partition.fetch.bytes", limits.reader_partition_bytes.to_string()),
             ],
         );
         // Batches bypass the binding's log; librdkafka would write such lines to the terminal itself.
         client.set_log_level(RDKafkaLogLevel::Emerg);
-        let consumer: BaseConsumer<Context> = client
-            .create_with_context(Context)
-            .map_err(|e| config.failed("making a Kafka reader", &e))?;
+        let consumer: BaseConsumer<Context> = client.create_with_context(Context).map_err(|e| config.failed("making a Kafka reader", &e))?;
         let batches = Batches::new(Arc::new(consumer), limits.poll_max_records);
-        Ok(KafkaReader {
-            config,
-            batches,
-            parts: Vec::new(),
-            last_news: Instant::now(),
-        })
+        Ok(KafkaReader { config, batches, parts: Vec::new(), last_news: Instant::now() })
     }
 
     fn consumer(&self) -> Option<&BaseConsumer<Context>> {
@@ -104,9 +91,7 @@ impl KafkaReader {
         let Some(consumer) = self.consumer() else {
             return Ok(());
         };
-        added
-            .and_then(|()| how(consumer, &list))
-            .map_err(|e| self.config.failed(&format!("{what} {at}"), &e))
+        added.and_then(|()| how(consumer, &list)).map_err(|e| self.config.failed(&format!("{what} {at}"), &e))
     }
 
     /// What to tell about a partition that cannot be read.
@@ -115,50 +100,27 @@ impl KafkaReader {
         let code = match failure {
             Failure::Code(code) => code,
             Failure::OutOfRange => {
-                let ends = self
-                    .config
-                    .asking("read_uncommitted", None)
-                    .and_then(|client| {
-                        let ends = client.fetch_watermarks(
-                            &at.topic,
-                            at.partition as i32,
-                            self.config.limits.request(),
-                        );
-                        ends.map_err(|e| {
-                            self.config
-                                .failed(&format!("asking for the ends of {at}"), &e)
-                        })
-                    });
+                let ends = self.config.asking("read_uncommitted", None).and_then(|client| {
+                    let ends = client.fetch_watermarks(&at.topic, at.partition as i32, self.config.limits.request());
+                    ends.map_err(|e| self.config.failed(&format!("asking for the ends of {at}"), &e))
+                });
                 return match ends {
-                    Ok((start, end)) => LogError::OutOfRange {
-                        at: at.clone(),
-                        offset: part.next,
-                        start,
-                        end,
-                    },
+                    Ok((start, end)) => LogError::OutOfRange { at: at.clone(), offset: part.next, start, end },
                     Err(e) => e,
                 };
             }
         };
         match code {
-            RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition => LogError::NoTopic(at.topic.clone()),
-            code => failed_code(
-                &format!("reading {at}"),
-                &self.config.bootstrap,
-                code,
-                &code.to_string(),
-            ),
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition => {
+                LogError::NoTopic(at.topic.clone())
+            }
+            code => failed_code(&format!("reading {at}"), &self.config.bootstrap, code, &code.to_string()),
         }
     }
 
     /// After a long silence: is anybody there?
     fn check_alive(&mut self) -> Result<(), LogError> {
-        if self.parts.iter().all(|p| p.paused)
-            || self.last_news.elapsed()
-                < Duration::from_millis(self.config.limits.reader_silence_ms)
-        {
+        if self.parts.iter().all(|p| p.paused) || self.last_news.elapsed() < Duration::from_millis(self.config.limits.reader_silence_ms) {
             return Ok(());
         }
         self.last_news = Instant::now();
@@ -182,29 +144,15 @@ struct Collected {
     next: i64,
 }
 
-fn collect(
-    parts: &mut [Part],
-    collected: &mut Vec<Collected>,
-    last: &mut usize,
-    headers: &mut Vec<u8>,
-    message: &Message<'_>,
-) {
+fn collect(parts: &mut [Part], collected: &mut Vec<Collected>, last: &mut usize, headers: &mut Vec<u8>, message: &Message<'_>) {
     let (topic_key, partition) = (message.topic_key(), message.partition());
     let fits = |c: &Collected| c.topic_key == topic_key && c.partition == partition;
     if !collected.get(*last).is_some_and(fits) {
         *last = collected.iter().position(fits).unwrap_or_else(|| {
             let topic = message.topic();
-            let part = parts
-                .iter()
-                .position(|p| p.at.partition as i32 == partition && *p.at.topic == *topic);
+            let part = parts.iter().position(|p| p.at.partition as i32 == partition && *p.at.topic == *topic);
             let next = part.map_or(0, |i| parts[i].next);
-            collected.push(Collected {
-                topic_key,
-                partition,
-                part,
-                rows: RecordsBuilder::default(),
-                next,
-            });
+            collected.push(Collected { topic_key, partition, part, rows: RecordsBuilder::default(), next });
             collected.len() - 1
         });
     }
@@ -214,20 +162,12 @@ fn collect(
         None if message.offset() >= c.next => {
             headers.clear();
             message.headers(|name, value| write_header(headers, name, value));
-            c.rows.push(
-                message.offset(),
-                message.timestamp_ms(),
-                message.key(),
-                message.value(),
-                headers,
-            );
+            c.rows.push(message.offset(), message.timestamp_ms(), message.key(), message.value(), headers);
             c.next = message.offset() + 1;
         }
         None => {}
         Some(RDKafkaErrorCode::PartitionEOF) => c.next = c.next.max(message.offset()),
-        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-            parts[i].failed = Some(Failure::OutOfRange)
-        }
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => parts[i].failed = Some(Failure::OutOfRange),
         Some(
             code @ (RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
@@ -244,15 +184,8 @@ fn collect(
 impl Reader for KafkaReader {
     fn add(&mut self, at: &TopicPartition, offset: i64) -> Result<(), LogError> {
         self.remove(at)?;
-        self.change("adding", at, Offset::Offset(offset), |c, list| {
-            c.incremental_assign(list)
-        })?;
-        self.parts.push(Part {
-            at: at.clone(),
-            next: offset,
-            paused: false,
-            failed: None,
-        });
+        self.change("adding", at, Offset::Offset(offset), |c, list| c.incremental_assign(list))?;
+        self.parts.push(Part { at: at.clone(), next: offset, paused: false, failed: None });
         self.last_news = Instant::now();
         Ok(())
     }
@@ -263,9 +196,7 @@ impl Reader for KafkaReader {
         };
         // The pause would outlive the assignment.
         self.resume(at)?;
-        self.change("removing", at, Offset::Invalid, |c, list| {
-            c.incremental_unassign(list)
-        })?;
+        self.change("removing", at, Offset::Invalid, |c, list| c.incremental_unassign(list))?;
         self.parts.remove(i);
         Ok(())
     }
@@ -300,9 +231,7 @@ impl Reader for KafkaReader {
         let (mut collected, mut last, mut headers) = (Vec::new(), 0, Vec::new());
         if let Some(batches) = &mut self.batches {
             let parts = &mut self.parts;
-            batches.poll(wait_ms, |message| {
-                collect(parts, &mut collected, &mut last, &mut headers, &message)
-            });
+            batches.poll(wait_ms, |message| collect(parts, &mut collected, &mut last, &mut headers, &message));
         }
         let mut out = Vec::new();
         for c in collected {

@@ -37,20 +37,14 @@ pub(super) fn block_on<F: Future>(future: F, limit: Duration) -> Option<F::Outpu
 /// ever.
 pub(super) fn drop_within<T: Send + 'static>(what: &'static str, client: T, limit: Duration) {
     let (done, wait) = mpsc::sync_channel::<()>(1);
-    let spawned = thread::Builder::new()
-        .name(format!("close-{what}"))
-        .spawn(move || {
-            drop(client);
-            let _ = done.send(());
-        });
+    let spawned = thread::Builder::new().name(format!("close-{what}")).spawn(move || {
+        drop(client);
+        let _ = done.send(());
+    });
     match spawned {
         Ok(_) => {
             if wait.recv_timeout(limit).is_err() {
-                tracing::warn!(
-                    what,
-                    limit_ms = limit.as_millis() as u64,
-                    "closing takes too long; it goes on in the background"
-                );
+                tracing::warn!(what, limit_ms = limit.as_millis() as u64, "closing takes too long; it goes on in the background");
             }
         }
         Err(error) => tracing::warn!(what, %error, "no thread to close it on; it was closed here"),

@@ -31,29 +31,13 @@ fn data_type(t: &Value) -> (DataType, bool) {
             (t, s == "null")
         }
         Value::Array(branches) => {
-            let found = branches
-                .iter()
-                .find(|b| *b != "null")
-                .map(|b| data_type(b).0)
-                .unwrap();
+            let found = branches.iter().find(|b| *b != "null").map(|b| data_type(b).0).unwrap();
             (found, branches.iter().any(|b| b == "null"))
         }
-        Value::Object(o) => match (
-            o.get("logicalType").and_then(Value::as_str),
-            o["type"].as_str(),
-        ) {
-            (Some("timestamp-millis"), _) => (
-                DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-                false,
-            ),
-            (_, Some("enum")) => (
-                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
-                false,
-            ),
-            (_, Some("array" | "map" | "record")) => (
-                DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
-                false,
-            ),
+        Value::Object(o) => match (o.get("logicalType").and_then(Value::as_str), o["type"].as_str()) {
+            (Some("timestamp-millis"), _) => (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
+            (_, Some("enum")) => (DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), false),
+            (_, Some("array" | "map" | "record")) => (DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), false),
             (_, Some(inner)) => data_type(&Value::String(inner.to_string())),
             _ => panic!("{t}"),
         },
@@ -65,11 +49,7 @@ fn data_type(t: &Value) -> (DataType, bool) {
 pub fn contract(json: &str) -> TopicContract {
     let schema: Value = serde_json::from_str(json).unwrap();
     let fields = schema["fields"].as_array().unwrap();
-    let defaults = fields
-        .iter()
-        .filter(|f| f.get("default").is_some())
-        .map(|f| f["name"].as_str().unwrap().to_string())
-        .collect();
+    let defaults = fields.iter().filter(|f| f.get("default").is_some()).map(|f| f["name"].as_str().unwrap().to_string()).collect();
     let columns: Vec<Field> = fields
         .iter()
         .map(|f| {
@@ -77,47 +57,23 @@ pub fn contract(json: &str) -> TopicContract {
             Field::new(f["name"].as_str().unwrap(), t, nullable)
         })
         .collect();
-    TopicContract {
-        schema: Arc::new(Schema::new(columns)),
-        key: schema["key"].as_str().map(str::to_string),
-        defaults,
-    }
+    TopicContract { schema: Arc::new(Schema::new(columns)), key: schema["key"].as_str().map(str::to_string), defaults }
 }
 
 impl Contracts for Schemas {
     fn topic(&self, topic: &str) -> Option<TopicContract> {
-        let file = if topic.starts_with("dlq.") {
-            "dlq".to_string()
-        } else {
-            topic.to_string()
-        };
-        std::fs::read_to_string(root().join(format!("schemas/{file}.avsc")))
-            .ok()
-            .map(|json| contract(&json))
+        let file = if topic.starts_with("dlq.") { "dlq".to_string() } else { topic.to_string() };
+        std::fs::read_to_string(root().join(format!("schemas/{file}.avsc"))).ok().map(|json| contract(&json))
     }
     fn model(&self, model: &str) -> Option<ModelContract> {
-        let levels = ["level_6h", "level_24h", "level_48h", "hours_to_full"]
-            .into_iter()
-            .flat_map(|l| ["p10", "p50", "p90"].map(|p| format!("{l}_{p}")));
-        let outputs: Vec<Field> = levels
-            .chain(["p_overflow".to_string()])
-            .map(|n| Field::new(n, DataType::Float64, true))
-            .collect();
-        (model == "fill-forecast").then(|| ModelContract {
-            inputs: vec![("filling_level".into(), DataType::Float64)],
-            outputs: Arc::new(Schema::new(outputs)),
-        })
+        let levels = ["level_6h", "level_24h", "level_48h", "hours_to_full"].into_iter().flat_map(|l| ["p10", "p50", "p90"].map(|p| format!("{l}_{p}")));
+        let outputs: Vec<Field> = levels.chain(["p_overflow".to_string()]).map(|n| Field::new(n, DataType::Float64, true)).collect();
+        (model == "fill-forecast").then(|| ModelContract { inputs: vec![("filling_level".into(), DataType::Float64)], outputs: Arc::new(Schema::new(outputs)) })
     }
     fn topics(&self) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(root().join("schemas"))
             .unwrap()
-            .filter_map(|e| {
-                e.unwrap()
-                    .file_name()
-                    .to_str()?
-                    .strip_suffix(".avsc")
-                    .map(str::to_string)
-            })
+            .filter_map(|e| e.unwrap().file_name().to_str()?.strip_suffix(".avsc").map(str::to_string))
             .collect();
         names.sort();
         names
@@ -165,9 +121,6 @@ fn the_reference_names_every_default() {
         ("infer.batch", defaults::INFER_BATCH_ROWS.to_string()),
         ("infer.max_pending", defaults::MAX_PENDING_ROWS.to_string()),
     ] {
-        assert!(
-            text.contains(&format!("| `{setting}` | {value} |")),
-            "{setting} {value}"
-        );
+        assert!(text.contains(&format!("| `{setting}` | {value} |")), "{setting} {value}");
     }
 }

@@ -38,9 +38,7 @@ fn an_unknown_column() {
 #[test]
 fn a_bad_duration() {
     check(
-        &staged(
-            "  - id: last\n    from: readings\n    dedup: { key: device_id, by: event_id, keep: 7 days }\n",
-        ),
+        &staged("  - id: last\n    from: readings\n    dedup: { key: device_id, by: event_id, keep: 7 days }\n"),
         expect![[r#"
         t.yaml:9:50: `7 days` is not a duration
           9 |     dedup: { key: device_id, by: event_id, keep: 7 days }
@@ -52,9 +50,7 @@ fn a_bad_duration() {
 #[test]
 fn an_unknown_stage() {
     check(
-        &staged(
-            "  - id: clean\n    from: raedings\n    where: filling_level > 0\n  - id: last\n    from: devices\n    where: filling_level > 0\n",
-        ),
+        &staged("  - id: clean\n    from: raedings\n    where: filling_level > 0\n  - id: last\n    from: devices\n    where: filling_level > 0\n"),
         expect![[r#"
         t.yaml:8:11: unknown stage or source `raedings`
           8 |     from: raedings
@@ -70,9 +66,7 @@ fn an_unknown_stage() {
 #[test]
 fn a_circle() {
     check(
-        &staged(
-            "  - id: a\n    from: last\n    where: filling_level > 0\n  - id: last\n    from: a\n    where: filling_level > 0\n",
-        ),
+        &staged("  - id: a\n    from: last\n    where: filling_level > 0\n  - id: last\n    from: a\n    where: filling_level > 0\n"),
         expect![[r#"
         t.yaml:8:11: stages in a circle: a ← last ← a
           8 |     from: last
@@ -132,9 +126,7 @@ sinks:
 #[test]
 fn an_id_used_twice() {
     check(
-        &staged(
-            "  - id: last\n    from: readings\n    where: filling_level > 0\n  - id: last\n    from: readings\n    where: filling_level > 1\n",
-        ),
+        &staged("  - id: last\n    from: readings\n    where: filling_level > 0\n  - id: last\n    from: readings\n    where: filling_level > 1\n"),
         expect![[r#"
         t.yaml:10:9: the id `last` is used twice
           10 |   - id: last
@@ -184,9 +176,7 @@ fn two_kinds_in_one_stage() {
 #[test]
 fn texts_without_sql_quotes() {
     check(
-        &staged(
-            "  - id: last\n    from: readings\n    select:\n      alert: 'fire'\n      kind: source = \"bin\"\n",
-        ),
+        &staged("  - id: last\n    from: readings\n    select:\n      alert: 'fire'\n      kind: source = \"bin\"\n"),
         expect![[r#"
         t.yaml:10:15: unknown column `fire`
           10 |       alert: 'fire'

@@ -5,10 +5,7 @@ use super::avsc::{Schemas, root};
 use crate::contracts::Contracts;
 use crate::fixture::{Cell, DEAD_LETTERS, Payload, Row, Run, parse_file, play};
 use crate::plan::{Plan, load_file};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch,
-    RecordBatchOptions, StringArray, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -27,13 +24,7 @@ type Object = Map<String, Value>;
 struct Json(SchemaRef);
 
 fn float(v: Option<&Value>) -> Option<f64> {
-    v.and_then(|v| {
-        if v == "NaN" {
-            Some(f64::NAN)
-        } else {
-            v.as_f64()
-        }
-    })
+    v.and_then(|v| if v == "NaN" { Some(f64::NAN) } else { v.as_f64() })
 }
 
 impl Decode for Json {
@@ -41,8 +32,7 @@ impl Decode for Json {
         self.0.clone()
     }
     fn decode(&mut self, records: &Records) -> Decoded {
-        let (mut objects, mut index, mut tombstones) =
-            (Vec::<Object>::new(), Vec::new(), Vec::new());
+        let (mut objects, mut index, mut tombstones) = (Vec::<Object>::new(), Vec::new(), Vec::new());
         for i in 0..records.rows.len() {
             match records.value(i) {
                 Some(v) => {
@@ -55,31 +45,15 @@ impl Decode for Json {
         let column = |name: &str, t: &DataType| -> ArrayRef {
             let cells = objects.iter().map(|o| o.get(name));
             match t {
-                DataType::Int64 => Arc::new(Int64Array::from_iter(
-                    cells.map(|v| v.and_then(Value::as_i64)),
-                )),
+                DataType::Int64 => Arc::new(Int64Array::from_iter(cells.map(|v| v.and_then(Value::as_i64)))),
                 DataType::Float64 => Arc::new(Float64Array::from_iter(cells.map(float))),
-                DataType::Boolean => Arc::new(BooleanArray::from_iter(
-                    cells.map(|v| v.and_then(Value::as_bool)),
-                )),
-                _ => Arc::new(StringArray::from_iter(
-                    cells.map(|v| v.and_then(Value::as_str)),
-                )),
+                DataType::Boolean => Arc::new(BooleanArray::from_iter(cells.map(|v| v.and_then(Value::as_bool)))),
+                _ => Arc::new(StringArray::from_iter(cells.map(|v| v.and_then(Value::as_str)))),
             }
         };
-        let columns = self
-            .0
-            .fields()
-            .iter()
-            .map(|f| column(f.name(), f.data_type()))
-            .collect();
+        let columns = self.0.fields().iter().map(|f| column(f.name(), f.data_type())).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(objects.len()));
-        Decoded {
-            rows: RecordBatch::try_new_with_options(self.0.clone(), columns, &options).unwrap(),
-            index,
-            tombstones,
-            dead: Vec::new(),
-        }
+        Decoded { rows: RecordBatch::try_new_with_options(self.0.clone(), columns, &options).unwrap(), index, tombstones, dead: Vec::new() }
     }
 }
 
@@ -100,21 +74,12 @@ fn cell(column: &ArrayRef, i: usize) -> Value {
 }
 
 impl Encode for Objects {
-    fn encode(
-        &mut self,
-        rows: &RecordBatch,
-        out: &mut Encoded,
-    ) -> Result<Vec<RowError>, EncodeError> {
+    fn encode(&mut self, rows: &RecordBatch, out: &mut Encoded) -> Result<Vec<RowError>, EncodeError> {
         for i in 0..rows.num_rows() {
             let known = |n: &String| self.0.as_ref().is_none_or(|k| k.contains(n));
             let schema = rows.schema();
-            let object: Object = schema
-                .fields()
-                .iter()
-                .zip(rows.columns())
-                .filter(|(f, _)| known(f.name()))
-                .map(|(f, c)| (f.name().clone(), cell(c, i)))
-                .collect();
+            let object: Object =
+                schema.fields().iter().zip(rows.columns()).filter(|(f, _)| known(f.name())).map(|(f, c)| (f.name().clone(), cell(c, i))).collect();
             serde_json::to_writer(&mut out.buffer, &object).unwrap();
             out.ends.push(out.buffer.len() as u32);
         }
@@ -142,16 +107,8 @@ impl Predictor for Nothing {
         self.1.clone()
     }
     fn predict(&mut self, rows: &RecordBatch) -> Result<Prediction, PredictError> {
-        let columns = self
-            .1
-            .fields()
-            .iter()
-            .map(|f| new_null_array(f.data_type(), rows.num_rows()))
-            .collect();
-        Ok(Prediction {
-            columns: RecordBatch::try_new(self.1.clone(), columns).unwrap(),
-            declined: None,
-        })
+        let columns = self.1.fields().iter().map(|f| new_null_array(f.data_type(), rows.num_rows())).collect();
+        Ok(Prediction { columns: RecordBatch::try_new(self.1.clone(), columns).unwrap(), declined: None })
     }
 }
 
@@ -161,28 +118,13 @@ impl Edge for TestEdge {
     fn decoder(&self, _topic: &str, schema: &SchemaRef) -> Result<Box<dyn Decode>, String> {
         Ok(Box::new(Json(schema.clone())))
     }
-    fn encoder(
-        &self,
-        topic: &str,
-        format: &SinkFormat,
-        _schema: &SchemaRef,
-    ) -> Result<Box<dyn Encode>, String> {
-        let names = (*format == SinkFormat::Avro && !topic.starts_with("dlq")).then(|| {
-            Schemas
-                .topic(topic)
-                .unwrap()
-                .schema
-                .fields()
-                .iter()
-                .map(|f| f.name().clone())
-                .collect()
-        });
+    fn encoder(&self, topic: &str, format: &SinkFormat, _schema: &SchemaRef) -> Result<Box<dyn Encode>, String> {
+        let names = (*format == SinkFormat::Avro && !topic.starts_with("dlq"))
+            .then(|| Schemas.topic(topic).unwrap().schema.fields().iter().map(|f| f.name().clone()).collect());
         Ok(Box::new(Objects(names)))
     }
     fn heuristic(&self, model: &str) -> Option<Box<dyn Predictor>> {
-        Schemas
-            .model(model)
-            .map(|m| Box::new(Nothing(Vec::new(), m.outputs)) as Box<dyn Predictor>)
+        Schemas.model(model).map(|m| Box::new(Nothing(Vec::new(), m.outputs)) as Box<dyn Predictor>)
     }
 }
 
@@ -198,59 +140,22 @@ struct OneTask {
 impl OneTask {
     fn new(plan: Plan, now_ms: i64) -> Self {
         let topology = Arc::new(plan.topology.clone());
-        let sinks = topology
-            .sinks
-            .iter()
-            .map(|s| s.topic.clone())
-            .chain([topology.dead_letters.clone()]);
-        let topics = sinks
-            .chain(topology.inputs.iter().map(|i| i.topic.clone()))
-            .map(|t| (t, (TopicId::default(), 1)))
-            .collect();
-        let mut task = Task::new(
-            TaskId(0),
-            topology.clone(),
-            &TestEdge,
-            Surroundings {
-                cluster_id: "test".into(),
-                topics,
-            },
-        )
-        .unwrap();
+        let sinks = topology.sinks.iter().map(|s| s.topic.clone()).chain([topology.dead_letters.clone()]);
+        let topics = sinks.chain(topology.inputs.iter().map(|i| i.topic.clone())).map(|t| (t, (TopicId::default(), 1))).collect();
+        let mut task = Task::new(TaskId(0), topology.clone(), &TestEdge, Surroundings { cluster_id: "test".into(), topics }).unwrap();
         for input in &topology.inputs {
             task.start_at(&TopicPartition::new(input.topic.clone(), 0), 0);
         }
-        let globals = topology
-            .tables
-            .iter()
-            .map(|t| t.global.then(|| Table::new(t).unwrap()))
-            .collect();
-        OneTask {
-            plan,
-            task,
-            globals,
-            offsets: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            now_ms,
-        }
+        let globals = topology.tables.iter().map(|t| t.global.then(|| Table::new(t).unwrap())).collect();
+        OneTask { plan, task, globals, offsets: BTreeMap::new(), outputs: BTreeMap::new(), now_ms }
     }
 
     fn settle(&mut self) {
         self.task.advance(self.now_ms, &self.globals).unwrap();
         for (stage, call) in self.task.take_calls() {
-            let failed = PredictError {
-                predictor: call.predictor.clone(),
-                message: "no model".into(),
-            };
-            let answer = Answer {
-                id: call.id,
-                result: Err(failed),
-                version: String::new(),
-                feature_hash: String::new(),
-            };
-            self.task
-                .answer(stage, answer, self.now_ms, &self.globals)
-                .unwrap();
+            let failed = PredictError { predictor: call.predictor.clone(), message: "no model".into() };
+            let answer = Answer { id: call.id, result: Err(failed), version: String::new(), feature_hash: String::new() };
+            self.task.answer(stage, answer, self.now_ms, &self.globals).unwrap();
         }
         let Some(epoch) = self.task.close(1).unwrap() else {
             return;
@@ -260,18 +165,11 @@ impl OneTask {
                 continue;
             }
             for i in 0..appends.rows.len() {
-                let Some(Ok(object)) = appends.row(i).1.map(serde_json::from_slice::<Object>)
-                else {
+                let Some(Ok(object)) = appends.row(i).1.map(serde_json::from_slice::<Object>) else {
                     continue;
                 };
-                let row = object
-                    .into_iter()
-                    .map(|(k, v)| (k, from_json(&v)))
-                    .collect();
-                self.outputs
-                    .entry(appends.topic.to_string())
-                    .or_default()
-                    .push(row);
+                let row = object.into_iter().map(|(k, v)| (k, from_json(&v))).collect();
+                self.outputs.entry(appends.topic.to_string()).or_default().push(row);
             }
         }
         self.task.committed();
@@ -292,9 +190,7 @@ fn to_json(c: &Cell) -> Value {
 fn from_json(v: &Value) -> Cell {
     match v {
         Value::Bool(b) => Cell::Bool(*b),
-        Value::Number(n) => n
-            .as_i64()
-            .map_or_else(|| Cell::Float(n.as_f64().unwrap()), Cell::Int),
+        Value::Number(n) => n.as_i64().map_or_else(|| Cell::Float(n.as_f64().unwrap()), Cell::Int),
         Value::String(s) => Cell::Text(s.clone()),
         _ => Cell::Null,
     }
@@ -309,40 +205,17 @@ impl Run for OneTask {
         };
         let object: Object = row.iter().map(|(k, c)| (k.clone(), to_json(c))).collect();
         let contract = Schemas.topic(topic).unwrap();
-        let key = key
-            .map(str::to_string)
-            .or_else(|| object.get(&contract.key?)?.as_str().map(str::to_string));
+        let key = key.map(str::to_string).or_else(|| object.get(&contract.key?)?.as_str().map(str::to_string));
         let offset = self.offsets.entry(topic.to_string()).or_default();
         let mut builder = RecordsBuilder::default();
-        builder.push(
-            *offset,
-            self.now_ms,
-            key.as_deref().map(str::as_bytes),
-            Some(&serde_json::to_vec(&object).unwrap()),
-            &[],
-        );
+        builder.push(*offset, self.now_ms, key.as_deref().map(str::as_bytes), Some(&serde_json::to_vec(&object).unwrap()), &[]);
         *offset += 1;
         let records = builder.finish(*offset);
-        if let Some(i) = self
-            .plan
-            .topology
-            .tables
-            .iter()
-            .position(|t| *t.topic == *topic)
-        {
-            let rows = Json(self.plan.topology.tables[i].schema.clone())
-                .decode(&records)
-                .rows;
+        if let Some(i) = self.plan.topology.tables.iter().position(|t| *t.topic == *topic) {
+            let rows = Json(self.plan.topology.tables[i].schema.clone()).decode(&records).rows;
             self.globals[i].as_mut().unwrap().apply(&rows).unwrap();
         } else {
-            self.task
-                .process(
-                    &TopicPartition::new(topic, 0),
-                    &records,
-                    self.now_ms,
-                    &self.globals,
-                )
-                .map_err(|e| e.to_string())?;
+            self.task.process(&TopicPartition::new(topic, 0), &records, self.now_ms, &self.globals).map_err(|e| e.to_string())?;
         }
         self.settle();
         Ok(())
@@ -353,11 +226,7 @@ impl Run for OneTask {
         Ok(())
     }
     fn output(&mut self, topic: &str) -> Result<Vec<Row>, String> {
-        let name = if topic == DEAD_LETTERS {
-            self.plan.topology.dead_letters.to_string()
-        } else {
-            topic.to_string()
-        };
+        let name = if topic == DEAD_LETTERS { self.plan.topology.dead_letters.to_string() } else { topic.to_string() };
         Ok(self.outputs.get(&name).cloned().unwrap_or_default())
     }
 }
@@ -366,20 +235,11 @@ impl Run for OneTask {
 fn the_shipped_fixtures_pass() {
     let mut failed = String::new();
     for name in ["bin-fill", "hot-bins"] {
-        let mut files: Vec<_> =
-            std::fs::read_dir(root().join(format!("topologies/{name}.fixtures")))
-                .unwrap()
-                .map(|e| e.unwrap().path())
-                .collect();
+        let mut files: Vec<_> = std::fs::read_dir(root().join(format!("topologies/{name}.fixtures"))).unwrap().map(|e| e.unwrap().path()).collect();
         files.sort();
         for file in files {
             let fixture = parse_file(&file).unwrap_or_else(|e| panic!("{e}"));
-            let plan = load_file(
-                &root().join(format!("topologies/{name}.yaml")),
-                &Schemas,
-                &|_| None,
-            )
-            .unwrap_or_else(|e| panic!("{e}"));
+            let plan = load_file(&root().join(format!("topologies/{name}.yaml")), &Schemas, &|_| None).unwrap_or_else(|e| panic!("{e}"));
             let mut run = OneTask::new(plan, fixture.start_ms);
             let report = play(&fixture, &mut run).unwrap();
             for f in &report.failures {

@@ -12,39 +12,15 @@ fn equal_aggregates_are_computed_once() {
     );
     let plan = plan(&text).unwrap_or_else(|e| panic!("{e}"));
     let stage = &plan.topology.stages[0];
-    let OpSpec::Since {
-        calls,
-        carry,
-        columns,
-        window,
-        ..
-    } = &stage.op
-    else {
-        panic!()
-    };
-    let functions: Vec<(AggFn, Option<i64>)> =
-        calls.iter().map(|c| (c.function, c.horizon_ms)).collect();
+    let OpSpec::Since { calls, carry, columns, window, .. } = &stage.op else { panic!() };
+    let functions: Vec<(AggFn, Option<i64>)> = calls.iter().map(|c| (c.function, c.horizon_ms)).collect();
     let day = Some(86_400_000);
-    assert_eq!(
-        functions,
-        [
-            (AggFn::Max, day),
-            (AggFn::Min, day),
-            (AggFn::Max, None),
-            (AggFn::Count, None),
-            (AggFn::Count, None)
-        ]
-    );
+    assert_eq!(functions, [(AggFn::Max, day), (AggFn::Min, day), (AggFn::Max, None), (AggFn::Count, None), (AggFn::Count, None)]);
     assert_eq!(carry, &["device_id", "battery_v"]);
-    assert!(
-        calls[3].arg.is_none() && calls[4].arg.as_ref().unwrap().data_type() == DataType::Float64
-    );
+    assert!(calls[3].arg.is_none() && calls[4].arg.as_ref().unwrap().data_type() == DataType::Float64);
     assert_eq!(columns[3].expr.text(), "max(filling_level, '24h')");
     assert_eq!(window.at_most_ms, crate::defaults::SINCE_AT_MOST_MS);
-    let types: Vec<String> = user_fields(&stage.schema)
-        .iter()
-        .map(|f| format!("{}:{}:{}", f.name(), f.data_type(), f.is_nullable()))
-        .collect();
+    let types: Vec<String> = user_fields(&stage.schema).iter().map(|f| format!("{}:{}:{}", f.name(), f.data_type(), f.is_nullable())).collect();
     assert_eq!(
         types,
         [
@@ -66,14 +42,8 @@ fn arguments_become_numbers() {
         "  - id: last\n    from: readings\n    group_by: [device_id]\n    window: { hopping: 1h, every: 10m }\n    select:\n      - device_id\n      - window_end\n      - share: avg(battery_v < 3.2)\n      - s: sum(sequence)\n      - units: count(raw_unit)\n",
     );
     let plan = plan(&text).unwrap_or_else(|e| panic!("{e}"));
-    let OpSpec::Window { calls, window, .. } = &plan.topology.stages[0].op else {
-        panic!()
-    };
-    assert!(
-        calls
-            .iter()
-            .all(|c| c.arg.as_ref().unwrap().data_type() == DataType::Float64)
-    );
+    let OpSpec::Window { calls, window, .. } = &plan.topology.stages[0].op else { panic!() };
+    assert!(calls.iter().all(|c| c.arg.as_ref().unwrap().data_type() == DataType::Float64));
     assert_eq!((window.size_ms, window.slide_ms), (3_600_000, 600_000));
 }
 
@@ -116,21 +86,9 @@ stages:
 sinks:
   \"${OUT_TOPIC:-out}\": { from: per_minute, key: bin_id, format: json, lineage: false }
 ";
-    let plan = crate::load("w1.yaml", w1, &Bench, &|name| {
-        (name == "OUT_TOPIC").then(|| "w1-out".to_string())
-    })
-    .unwrap_or_else(|e| panic!("{e}"));
+    let plan = crate::load("w1.yaml", w1, &Bench, &|name| (name == "OUT_TOPIC").then(|| "w1-out".to_string())).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(&*plan.topology.sinks[0].topic, "w1-out");
     assert!(!plan.topology.sinks[0].lineage);
-    let names: Vec<&str> = plan.topology.inputs[0]
-        .schema
-        .fields()
-        .iter()
-        .map(|f| f.name().as_str())
-        .collect();
-    assert_eq!(
-        names,
-        ["bin_id", "ts", "fill_pct"],
-        "the other two columns are not decoded"
-    );
+    let names: Vec<&str> = plan.topology.inputs[0].schema.fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!(names, ["bin_id", "ts", "fill_pct"], "the other two columns are not decoded");
 }

@@ -11,10 +11,7 @@
 // A failed expectation here is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use super::{
-    Committer, End, Epoch, EpochSet, Log, Member, Membership, Outcome, Ownership, Reader, TaskId,
-    TopicPartition, TopicSpec,
-};
+use super::{Committer, End, Epoch, EpochSet, Log, Member, Membership, Outcome, Ownership, Reader, TaskId, TopicPartition, TopicSpec};
 use crate::records::{Appends, Headers, Records};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,80 +29,26 @@ pub type Check = (&'static str, fn(&dyn Log, &str));
 pub const CHECKS: &[Check] = &[
     ("create_describe", topics::create_describe),
     ("start_and_end", topics::start_and_end),
-    (
-        "offset_at_finds_the_first_record_at_or_after",
-        topics::offset_at_finds_the_first_record_at_or_after,
-    ),
-    (
-        "truncated_records_are_out_of_range",
-        topics::truncated_records_are_out_of_range,
-    ),
+    ("offset_at_finds_the_first_record_at_or_after", topics::offset_at_finds_the_first_record_at_or_after),
+    ("truncated_records_are_out_of_range", topics::truncated_records_are_out_of_range),
     ("unknown_topic_is_named", topics::unknown_topic_is_named),
-    (
-        "appends_keep_their_order",
-        reading::appends_keep_their_order,
-    ),
-    (
-        "records_survive_unchanged",
-        reading::records_survive_unchanged,
-    ),
+    ("appends_keep_their_order", reading::appends_keep_their_order),
+    ("records_survive_unchanged", reading::records_survive_unchanged),
     ("large_records_survive", reading::large_records_survive),
-    (
-        "reading_starts_where_asked",
-        reading::reading_starts_where_asked,
-    ),
-    (
-        "moving_hands_over_nothing_of_the_old_position",
-        reading::moving_hands_over_nothing_of_the_old_position,
-    ),
-    (
-        "paused_partitions_are_silent",
-        reading::paused_partitions_are_silent,
-    ),
-    (
-        "removed_partitions_are_silent",
-        reading::removed_partitions_are_silent,
-    ),
-    (
-        "a_commit_is_atomic_over_partitions_and_progress",
-        commits::a_commit_is_atomic_over_partitions_and_progress,
-    ),
-    (
-        "a_failed_commit_leaves_nothing_visible",
-        commits::a_failed_commit_leaves_nothing_visible,
-    ),
-    (
-        "progress_of_an_epoch_without_inputs_or_outputs",
-        commits::progress_of_an_epoch_without_inputs_or_outputs,
-    ),
-    (
-        "several_tasks_commit_at_once",
-        commits::several_tasks_commit_at_once,
-    ),
-    (
-        "opening_again_fences_the_older_committer",
-        commits::opening_again_fences_the_older_committer,
-    ),
-    (
-        "positions_move_past_what_is_invisible",
-        commits::positions_move_past_what_is_invisible,
-    ),
-    (
-        "a_single_member_gets_all_tasks",
-        members::a_single_member_gets_all_tasks,
-    ),
-    (
-        "two_members_share_and_leaving_hands_over",
-        members::two_members_share_and_leaving_hands_over,
-    ),
-    (
-        "tasks_of_others_cannot_be_committed",
-        members::tasks_of_others_cannot_be_committed,
-    ),
-    (
-        "a_revoked_task_can_finish_its_commit",
-        members::a_revoked_task_can_finish_its_commit,
-    ),
+    ("reading_starts_where_asked", reading::reading_starts_where_asked),
+    ("moving_hands_over_nothing_of_the_old_position", reading::moving_hands_over_nothing_of_the_old_position),
+    ("paused_partitions_are_silent", reading::paused_partitions_are_silent),
+    ("removed_partitions_are_silent", reading::removed_partitions_are_silent),
+    ("a_commit_is_atomic_over_partitions_and_progress", commits::a_commit_is_atomic_over_partitions_and_progress),
+    ("a_failed_commit_leaves_nothing_visible", commits::a_failed_commit_leaves_nothing_visible),
+    ("progress_of_an_epoch_without_inputs_or_outputs", commits::progress_of_an_epoch_without_inputs_or_outputs),
+    ("several_tasks_commit_at_once", commits::several_tasks_commit_at_once),
+    ("opening_again_fences_the_older_committer", commits::opening_again_fences_the_older_committer),
+    ("positions_move_past_what_is_invisible", commits::positions_move_past_what_is_invisible),
+    ("a_single_member_gets_all_tasks", members::a_single_member_gets_all_tasks),
+    ("two_members_share_and_leaving_hands_over", members::two_members_share_and_leaving_hands_over),
+    ("tasks_of_others_cannot_be_committed", members::tasks_of_others_cannot_be_committed),
+    ("a_revoked_task_can_finish_its_commit", members::a_revoked_task_can_finish_its_commit),
 ];
 
 /// Runs every check of [`CHECKS`], each with names of its own below `prefix`, and says which one is running.
@@ -141,9 +84,7 @@ pub struct Seen {
 impl Seen {
     /// The value as text; absent ones as `<none>`.
     pub fn text(&self) -> String {
-        self.value
-            .as_deref()
-            .map_or("<none>".into(), |v| String::from_utf8_lossy(v).into_owned())
+        self.value.as_deref().map_or("<none>".into(), |v| String::from_utf8_lossy(v).into_owned())
     }
 }
 
@@ -175,50 +116,28 @@ impl Idle {
         Idle(log.reader().expect("a reader"))
     }
     fn rest(&mut self) {
-        let rows = self
-            .0
-            .poll(POLL_MS)
-            .expect("polling a reader that reads nothing");
-        assert!(
-            rows.is_empty(),
-            "a reader without partitions handed something over"
-        );
+        let rows = self.0.poll(POLL_MS).expect("polling a reader that reads nothing");
+        assert!(rows.is_empty(), "a reader without partitions handed something over");
     }
 }
 
 fn topic(log: &dyn Log, name: &str, partitions: u32) -> Arc<str> {
     let name: Arc<str> = name.into();
-    let spec = TopicSpec {
-        name: name.clone(),
-        partitions,
-        config: Vec::new(),
-    };
-    log.admin()
-        .expect("an admin")
-        .create(&[spec])
-        .expect("creating a topic");
+    let spec = TopicSpec { name: name.clone(), partitions, config: Vec::new() };
+    log.admin().expect("an admin").create(&[spec]).expect("creating a topic");
     name
 }
 
 fn values(topic: &Arc<str>, partition: u32, values: &[&str]) -> Appends {
     let mut a = Appends::new(topic.clone());
     for (i, v) in values.iter().enumerate() {
-        a.push(
-            partition,
-            1_000 + i as i64,
-            Some(b"k"),
-            Some(v.as_bytes()),
-            &[],
-        );
+        a.push(partition, 1_000 + i as i64, Some(b"k"), Some(v.as_bytes()), &[]);
     }
     a
 }
 
 fn append(log: &dyn Log, appends: &[Appends]) {
-    log.appender()
-        .expect("an appender")
-        .append(appends)
-        .expect("appending");
+    log.appender().expect("an appender").append(appends).expect("appending");
 }
 
 /// Reads `at` from `from` until `count` records are there, then makes sure that their offsets rise.
@@ -237,17 +156,8 @@ fn take(reader: &mut dyn Reader, at: &TopicPartition, count: usize) -> Vec<Seen>
     for _ in 0..PATIENCE_POLLS {
         for (tp, records) in reader.poll(POLL_MS).expect("polling") {
             assert_eq!(&tp, at, "records of a partition that is not being read");
-            let last = records
-                .rows
-                .last()
-                .map(|r| r.offset + 1)
-                .or(next)
-                .unwrap_or(records.next_offset);
-            assert!(
-                records.next_offset >= last,
-                "{at}: next_offset {} lies before {last}",
-                records.next_offset
-            );
+            let last = records.rows.last().map(|r| r.offset + 1).or(next).unwrap_or(records.next_offset);
+            assert!(records.next_offset >= last, "{at}: next_offset {} lies before {last}", records.next_offset);
             next = Some(records.next_offset);
             rows.extend(seen(&records));
         }
@@ -255,34 +165,21 @@ fn take(reader: &mut dyn Reader, at: &TopicPartition, count: usize) -> Vec<Seen>
             return rows;
         }
     }
-    panic!(
-        "{at}: {count} records expected, only {} came: {:?}",
-        rows.len(),
-        texts(&rows)
-    );
+    panic!("{at}: {count} records expected, only {} came: {:?}", rows.len(), texts(&rows));
 }
 
 /// Makes sure that nothing comes for a while.
 fn silent(reader: &mut dyn Reader, why: &str) {
     for _ in 0..SILENCE_POLLS {
         for (tp, records) in reader.poll(POLL_MS).expect("polling") {
-            assert!(
-                records.rows.is_empty(),
-                "{why}, but {tp} handed over {:?}",
-                texts(&seen(&records))
-            );
+            assert!(records.rows.is_empty(), "{why}, but {tp} handed over {:?}", texts(&seen(&records)));
         }
     }
 }
 
 fn check_order(at: &TopicPartition, rows: &[Seen]) {
     for pair in rows.windows(2) {
-        assert!(
-            pair[0].offset < pair[1].offset,
-            "{at}: offset {} follows {}",
-            pair[1].offset,
-            pair[0].offset
-        );
+        assert!(pair[0].offset < pair[1].offset, "{at}: offset {} follows {}", pair[1].offset, pair[0].offset);
     }
 }
 
@@ -303,10 +200,7 @@ fn all_visible(log: &dyn Log, at: &TopicPartition) -> Vec<Seen> {
             return rows;
         }
     }
-    panic!(
-        "{at}: a record appended at the end never became visible; seen {:?}",
-        texts(&rows)
-    );
+    panic!("{at}: a record appended at the end never became visible; seen {:?}", texts(&rows));
 }
 
 /// A member with what it owns, following the protocol that the engine follows.
@@ -319,29 +213,16 @@ pub(crate) struct Worker {
 
 impl Worker {
     fn join(log: &dyn Log, topology: &str, slot: u32, tasks: u32) -> Worker {
-        let member = Member {
-            topology: topology.into(),
-            slot,
-            tasks,
-        };
+        let member = Member { topology: topology.into(), slot, tasks };
         let (committer, membership) = log.join(&member).expect("joining");
-        Worker {
-            committer,
-            membership,
-            owned: BTreeSet::new(),
-            idle: Idle::new(log),
-        }
+        Worker { committer, membership, owned: BTreeSet::new(), idle: Idle::new(log) }
     }
 
     /// Joins as the only member, opens, and waits until all tasks are owned.
     fn alone(log: &dyn Log, topology: &str, tasks: u32) -> Worker {
         let mut worker = Worker::join(log, topology, 0, tasks);
         worker.committer.open().expect("opening the committer");
-        settle(
-            &mut [&mut worker],
-            |w| w[0].owned.len() == tasks as usize,
-            "the only member owns every task",
-        );
+        settle(&mut [&mut worker], |w| w[0].owned.len() == tasks as usize, "the only member owns every task");
         worker
     }
 
@@ -412,10 +293,7 @@ fn settle(workers: &mut [&mut Worker], done: impl Fn(&[&mut Worker]) -> bool, wh
         for t in workers.iter().flat_map(|w| &w.owned) {
             *owners.entry(*t).or_default() += 1;
         }
-        assert!(
-            owners.values().all(|n| *n == 1),
-            "tasks with two owners: {owners:?}"
-        );
+        assert!(owners.values().all(|n| *n == 1), "tasks with two owners: {owners:?}");
         if done(workers) {
             return;
         }
@@ -427,24 +305,10 @@ fn settle(workers: &mut [&mut Worker], done: impl Fn(&[&mut Worker]) -> bool, wh
     panic!("it never came about that {what}; owned in the end: {owned:?}");
 }
 
-fn epoch(
-    task: u32,
-    number: u64,
-    positions: Vec<(TopicPartition, i64)>,
-    appends: Vec<Appends>,
-) -> Epoch {
-    Epoch {
-        task: TaskId(task),
-        incarnation: 1,
-        number,
-        positions,
-        appends,
-    }
+fn epoch(task: u32, number: u64, positions: Vec<(TopicPartition, i64)>, appends: Vec<Appends>) -> Epoch {
+    Epoch { task: TaskId(task), incarnation: 1, number, positions, appends }
 }
 
 fn one(epoch: Epoch) -> EpochSet {
-    EpochSet {
-        id: epoch.number,
-        epochs: vec![epoch],
-    }
+    EpochSet { id: epoch.number, epochs: vec![epoch] }
 }

@@ -24,22 +24,10 @@ pub struct Dedup {
 impl Dedup {
     /// A stage that passes a row unless its key has seen its id within `keep_ms` of event time. A row with a null id
     /// passes; one with a null key is a dead letter.
-    pub fn new(
-        key: &[String],
-        id: &[String],
-        keep_ms: i64,
-        input: SchemaRef,
-        _output: SchemaRef,
-    ) -> Result<Self, OperatorError> {
+    pub fn new(key: &[String], id: &[String], keep_ms: i64, input: SchemaRef, _output: SchemaRef) -> Result<Self, OperatorError> {
         let id = indexes(&input, id)?;
         let fields: Vec<_> = id.iter().map(|i| input.fields()[*i].clone()).collect();
-        Ok(Dedup {
-            key: key_indexes(&input, key)?,
-            id,
-            codec: RowCodec::new(&fields)?,
-            keep_ms: keep_ms.max(0),
-            seen: Store::default(),
-        })
+        Ok(Dedup { key: key_indexes(&input, key)?, id, codec: RowCodec::new(&fields)?, keep_ms: keep_ms.max(0), seen: Store::default() })
     }
 
     /// Remembers a row; false if it was seen before.
@@ -68,12 +56,7 @@ impl Dedup {
 
     fn forget(&mut self, key: KeyId, before_ms: i64) {
         // The mark under META is the newest time, so it stays.
-        let old: Vec<i64> = self
-            .seen
-            .values(key)
-            .filter(|(_, t)| **t < before_ms)
-            .map(|(sub, _)| sub)
-            .collect();
+        let old: Vec<i64> = self.seen.values(key).filter(|(_, t)| **t < before_ms).map(|(sub, _)| sub).collect();
         for sub in old {
             self.seen.remove(key, sub);
         }
@@ -87,8 +70,7 @@ impl Operator for Dedup {
         let keys = Keys::new(rows, &self.key);
         let ids: Vec<ArrayRef> = self.id.iter().map(|i| rows.column(*i).clone()).collect();
         let times = crate::batch::times(rows);
-        let (mut fresh, mut keyless, mut key, mut id) =
-            (Vec::with_capacity(n), Vec::new(), Vec::new(), Vec::new());
+        let (mut fresh, mut keyless, mut key, mut id) = (Vec::with_capacity(n), Vec::new(), Vec::new(), Vec::new());
         for (i, t_ms) in times.iter().enumerate() {
             let Some(key) = keys.get(i, &mut key) else {
                 keyless.push(i as u32);
@@ -107,11 +89,7 @@ impl Operator for Dedup {
         }
         end_without_key(cx, rows, keyless)?;
         cx.counts.emitted += fresh.len() as u64;
-        let out = if fresh.len() == n {
-            rows.clone()
-        } else {
-            take(rows, fresh)?
-        };
+        let out = if fresh.len() == n { rows.clone() } else { take(rows, fresh)? };
         cx.emit(out);
         Ok(())
     }
@@ -129,24 +107,11 @@ mod tests {
 
     fn dedup() -> Dedup {
         let input = input(&[]).schema();
-        Dedup::new(
-            &["k".to_string()],
-            &["id".to_string()],
-            100,
-            input.clone(),
-            input,
-        )
-        .unwrap()
+        Dedup::new(&["k".to_string()], &["id".to_string()], 100, input.clone(), input).unwrap()
     }
     fn input(values: &[(i64, Option<&str>, Option<&str>)]) -> RecordBatch {
         let times: Vec<i64> = values.iter().map(|v| v.0).collect();
-        rows(
-            &[
-                ("k", Col::S(values.iter().map(|v| v.1).collect())),
-                ("id", Col::S(values.iter().map(|v| v.2).collect())),
-            ],
-            &times,
-        )
+        rows(&[("k", Col::S(values.iter().map(|v| v.1).collect())), ("id", Col::S(values.iter().map(|v| v.2).collect()))], &times)
     }
 
     #[test]
@@ -171,17 +136,9 @@ mod tests {
     fn memory_is_bounded_by_time() {
         let mut d = dedup();
         let ids: Vec<String> = (0..1000).map(|i| i.to_string()).collect();
-        let values: Vec<_> = ids
-            .iter()
-            .enumerate()
-            .map(|(i, id)| (i as i64 * 10, Some("a"), Some(id.as_str())))
-            .collect();
+        let values: Vec<_> = ids.iter().enumerate().map(|(i, id)| (i as i64 * 10, Some("a"), Some(id.as_str()))).collect();
         run(&mut d, &[Step::Rows(input(&values))]);
-        assert!(
-            d.seen.len() <= 1 + 10 + 3 + 1,
-            "{} hashes are kept",
-            d.seen.len()
-        );
+        assert!(d.seen.len() <= 1 + 10 + 3 + 1, "{} hashes are kept", d.seen.len());
     }
 
     #[test]
@@ -190,15 +147,8 @@ mod tests {
             let mut r = random(seed);
             let steps: Vec<Step> = (0..12)
                 .map(|s| {
-                    let texts: Vec<(i64, String, String)> = (0..r(12))
-                        .map(|_| (s * 15 + r(60) as i64, r(3).to_string(), r(12).to_string()))
-                        .collect();
-                    Step::Rows(input(
-                        &texts
-                            .iter()
-                            .map(|(t, k, id)| (*t, Some(k.as_str()), Some(id.as_str())))
-                            .collect::<Vec<_>>(),
-                    ))
+                    let texts: Vec<(i64, String, String)> = (0..r(12)).map(|_| (s * 15 + r(60) as i64, r(3).to_string(), r(12).to_string())).collect();
+                    Step::Rows(input(&texts.iter().map(|(t, k, id)| (*t, Some(k.as_str()), Some(id.as_str()))).collect::<Vec<_>>()))
                 })
                 .collect();
             disturb(seed, &steps, true, || Box::new(dedup()));

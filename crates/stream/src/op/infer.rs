@@ -89,13 +89,23 @@ impl Infer {
         let mut fields: Vec<Arc<Field>> = input.fields().iter().cloned().collect();
         fields.extend(spec.outputs.fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))));
         fields.extend(stage_columns().into_iter().map(Arc::new));
-        let key_at = spec.key.iter()
-            .map(|k| input.index_of(k).map_err(|_| OperatorError::Column { column: k.clone(), expected: "a key" }))
-            .collect::<Result<_, _>>()?;
+        let key_at =
+            spec.key.iter().map(|k| input.index_of(k).map_err(|_| OperatorError::Column { column: k.clone(), expected: "a key" })).collect::<Result<_, _>>()?;
         let codec = RowCodec::new(spec.outputs.fields())?;
         Ok(Infer {
-            spec, ident, heuristic, out: Arc::new(Schema::new(fields)), key_at, codec,
-            pending: Store::default(), cache: Store::default(), calls: BTreeMap::new(), open: Vec::new(), waiting_rows: 0, next_id: 1, rungs: BTreeMap::new(),
+            spec,
+            ident,
+            heuristic,
+            out: Arc::new(Schema::new(fields)),
+            key_at,
+            codec,
+            pending: Store::default(),
+            cache: Store::default(),
+            calls: BTreeMap::new(),
+            open: Vec::new(),
+            waiting_rows: 0,
+            next_id: 1,
+            rungs: BTreeMap::new(),
         })
     }
 
@@ -111,7 +121,10 @@ impl Infer {
 
     /// Predicted columns by name, cast to the stage's types; missing ones are null.
     fn fit(&self, columns: &RecordBatch) -> Result<Vec<ArrayRef>, OperatorError> {
-        self.spec.outputs.fields().iter()
+        self.spec
+            .outputs
+            .fields()
+            .iter()
             .map(|f| match columns.column_by_name(f.name()) {
                 Some(c) if c.data_type() == f.data_type() => Ok(c.clone()),
                 Some(c) => Ok(cast(c, f.data_type())?),
@@ -242,7 +255,15 @@ impl Infer {
         let good = filter_record_batch(&full, &not(&declined)?)?;
         let (mut g, mut b) = (0, 0);
         let order: Vec<(usize, usize)> = (0..rows.num_rows())
-            .map(|i| if declined.value(i) { b += 1; (1, b - 1) } else { g += 1; (0, g - 1) })
+            .map(|i| {
+                if declined.value(i) {
+                    b += 1;
+                    (1, b - 1)
+                } else {
+                    g += 1;
+                    (0, g - 1)
+                }
+            })
             .collect();
         Ok(interleave_record_batch(&[&good, &below], &order)?)
     }
@@ -444,9 +465,10 @@ impl StateAccess for Infer {
             _ => Err(StateError("an infer row of unknown kind".into())),
         }
     }
-    fn scan_committed(&self, rows: &mut RowSink<'_>) {
-        self.pending.scan_committed(&mut prefixed(PENDING, rows));
-        self.cache.scan_committed(&mut prefixed(CACHE, rows));
+    fn scan_committed_where(&self, wanted: &dyn Fn(&[u8]) -> bool, rows: &mut RowSink<'_>) {
+        let with = |prefix: u8| move |k: &[u8]| wanted(&[&[prefix], k].concat());
+        self.pending.scan_committed_where(&with(PENDING), &mut prefixed(PENDING, rows));
+        self.cache.scan_committed_where(&with(CACHE), &mut prefixed(CACHE, rows));
     }
     fn rows(&self) -> usize {
         self.pending.len() + self.cache.len()

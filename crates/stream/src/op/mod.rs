@@ -35,12 +35,7 @@ pub(crate) const EXPRESSION_FAILED: &str = "expression_failed";
 
 /// Indexes of named columns.
 pub(crate) fn indexes(schema: &Schema, names: &[String]) -> Result<Vec<usize>, OperatorError> {
-    let find = |n: &String| {
-        schema.index_of(n).map_err(|_| OperatorError::Column {
-            column: n.clone(),
-            expected: "any",
-        })
-    };
+    let find = |n: &String| schema.index_of(n).map_err(|_| OperatorError::Column { column: n.clone(), expected: "any" });
     names.iter().map(find).collect()
 }
 
@@ -48,14 +43,8 @@ pub(crate) fn indexes(schema: &Schema, names: &[String]) -> Result<Vec<usize>, O
 pub(crate) fn key_indexes(schema: &Schema, names: &[String]) -> Result<Vec<usize>, OperatorError> {
     let found = indexes(schema, names)?;
     for (i, name) in found.iter().zip(names) {
-        if !matches!(
-            schema.field(*i).data_type(),
-            DataType::Utf8 | DataType::Binary | DataType::Int64 | DataType::Boolean
-        ) {
-            return Err(OperatorError::Column {
-                column: name.clone(),
-                expected: "Utf8, Binary, Int64 or Boolean, as it is a key",
-            });
+        if !matches!(schema.field(*i).data_type(), DataType::Utf8 | DataType::Binary | DataType::Int64 | DataType::Boolean) {
+            return Err(OperatorError::Column { column: name.clone(), expected: "Utf8, Binary, Int64 or Boolean, as it is a key" });
         }
     }
     Ok(found)
@@ -98,14 +87,7 @@ pub(crate) fn take(rows: &RecordBatch, indexes: Vec<u32>) -> Result<RecordBatch,
 }
 
 /// Ends the rows at these indexes here.
-pub(crate) fn end(
-    cx: &mut Context,
-    rows: &RecordBatch,
-    indexes: Vec<u32>,
-    kind: SideKind,
-    reason: &str,
-    detail: &str,
-) -> Result<(), OperatorError> {
+pub(crate) fn end(cx: &mut Context, rows: &RecordBatch, indexes: Vec<u32>, kind: SideKind, reason: &str, detail: &str) -> Result<(), OperatorError> {
     if !indexes.is_empty() {
         cx.side(kind, reason, detail.to_string(), take(rows, indexes)?);
     }
@@ -113,19 +95,8 @@ pub(crate) fn end(
 }
 
 /// Ends rows whose key is null as dead letters.
-pub(crate) fn end_without_key(
-    cx: &mut Context,
-    rows: &RecordBatch,
-    indexes: Vec<u32>,
-) -> Result<(), OperatorError> {
-    end(
-        cx,
-        rows,
-        indexes,
-        SideKind::Dead,
-        NO_KEY,
-        "a key column is null",
-    )
+pub(crate) fn end_without_key(cx: &mut Context, rows: &RecordBatch, indexes: Vec<u32>) -> Result<(), OperatorError> {
+    end(cx, rows, indexes, SideKind::Dead, NO_KEY, "a key column is null")
 }
 
 /// What an evaluation gave: the rows that it worked for, its value for them, and the others.
@@ -136,17 +107,8 @@ pub(crate) struct Evaluated<T> {
 }
 
 /// Evaluates `f` over a batch. If it fails, the rows at fault are found by halving and set apart.
-pub(crate) fn evaluate<T>(
-    rows: &RecordBatch,
-    f: impl Fn(&RecordBatch) -> Result<T, ExprError>,
-) -> Result<Evaluated<T>, OperatorError> {
-    fn search<T>(
-        rows: &RecordBatch,
-        from: usize,
-        f: &impl Fn(&RecordBatch) -> Result<T, ExprError>,
-        bad: &mut Vec<u32>,
-        why: &mut String,
-    ) {
+pub(crate) fn evaluate<T>(rows: &RecordBatch, f: impl Fn(&RecordBatch) -> Result<T, ExprError>) -> Result<Evaluated<T>, OperatorError> {
+    fn search<T>(rows: &RecordBatch, from: usize, f: &impl Fn(&RecordBatch) -> Result<T, ExprError>, bad: &mut Vec<u32>, why: &mut String) {
         if let Err(e) = f(rows) {
             let n = rows.num_rows();
             if n <= 1 {
@@ -161,31 +123,16 @@ pub(crate) fn evaluate<T>(
         }
     }
     match f(rows) {
-        Ok(value) => Ok(Evaluated {
-            rows: rows.clone(),
-            value,
-            failed: None,
-        }),
+        Ok(value) => Ok(Evaluated { rows: rows.clone(), value, failed: None }),
         Err(e) if rows.num_rows() == 0 => Err(e.into()),
         Err(_) => {
             let (mut bad, mut why) = (Vec::new(), String::new());
             search(rows, 0, &f, &mut bad, &mut why);
-            let good = (0..rows.num_rows() as u32)
-                .filter(|i| bad.binary_search(i).is_err())
-                .collect();
+            let good = (0..rows.num_rows() as u32).filter(|i| bad.binary_search(i).is_err()).collect();
             let good = take(rows, good)?;
             let value = f(&good)?;
-            let failed = Side {
-                kind: SideKind::Dead,
-                reason: EXPRESSION_FAILED.to_string(),
-                detail: why,
-                rows: take(rows, bad)?,
-            };
-            Ok(Evaluated {
-                rows: good,
-                value,
-                failed: Some(failed),
-            })
+            let failed = Side { kind: SideKind::Dead, reason: EXPRESSION_FAILED.to_string(), detail: why, rows: take(rows, bad)? };
+            Ok(Evaluated { rows: good, value, failed: Some(failed) })
         }
     }
 }
@@ -204,14 +151,8 @@ pub(crate) fn evaluate_input<T>(
 }
 
 /// One array per output column.
-pub(crate) fn evaluate_columns(
-    columns: &[Column],
-    rows: &RecordBatch,
-) -> Result<Vec<ArrayRef>, ExprError> {
-    columns
-        .iter()
-        .map(|c| evaluate_one(&c.expr, rows))
-        .collect()
+pub(crate) fn evaluate_columns(columns: &[Column], rows: &RecordBatch) -> Result<Vec<ArrayRef>, ExprError> {
+    columns.iter().map(|c| evaluate_one(&c.expr, rows)).collect()
 }
 
 /// Evaluates one expression and checks that it gave a value per row.
@@ -219,20 +160,13 @@ pub(crate) fn evaluate_one(expr: &ExprRef, rows: &RecordBatch) -> Result<ArrayRe
     let values = expr.evaluate(rows)?;
     if values.len() != rows.num_rows() {
         let message = format!("{} values for {} rows", values.len(), rows.num_rows());
-        return Err(ExprError {
-            expression: expr.text().to_string(),
-            message,
-        });
+        return Err(ExprError { expression: expr.text().to_string(), message });
     }
     Ok(values)
 }
 
 /// System columns followed by `user`, in the shape of `schema`.
-pub(crate) fn with_columns(
-    schema: &arrow::datatypes::SchemaRef,
-    rows: &RecordBatch,
-    user: Vec<ArrayRef>,
-) -> Result<RecordBatch, OperatorError> {
+pub(crate) fn with_columns(schema: &arrow::datatypes::SchemaRef, rows: &RecordBatch, user: Vec<ArrayRef>) -> Result<RecordBatch, OperatorError> {
     let mut columns = rows.columns()[..crate::batch::SYSTEM_COLUMNS].to_vec();
     columns.extend(user);
     Ok(RecordBatch::try_new(schema.clone(), columns)?)

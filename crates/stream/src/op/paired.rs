@@ -17,10 +17,7 @@ pub(crate) struct Paired<A, B> {
 
 impl<A: Value, B: Value> Default for Paired<A, B> {
     fn default() -> Self {
-        Paired {
-            panes: Store::default(),
-            notes: Store::default(),
-        }
+        Paired { panes: Store::default(), notes: Store::default() }
     }
 }
 
@@ -43,9 +40,9 @@ impl<A: Value, B: Value> StateAccess for Paired<A, B> {
             _ => self.panes.import(key, sub, value),
         }
     }
-    fn scan_committed(&self, rows: &mut RowSink<'_>) {
-        self.panes.scan_committed(rows);
-        self.notes.scan_committed(rows);
+    fn scan_committed_where(&self, wanted: &dyn Fn(&[u8]) -> bool, rows: &mut RowSink<'_>) {
+        self.panes.scan_committed_where(wanted, rows);
+        self.notes.scan_committed_where(wanted, rows);
     }
     fn rows(&self) -> usize {
         self.panes.rows() + self.notes.rows()

@@ -30,43 +30,21 @@ impl Select {
         if let Some(f) = &filter
             && f.data_type() != DataType::Boolean
         {
-            return Err(OperatorError::Column {
-                column: f.text().to_string(),
-                expected: "Boolean, as it is a filter",
-            });
+            return Err(OperatorError::Column { column: f.text().to_string(), expected: "Boolean, as it is a filter" });
         }
-        Ok(Select {
-            filter,
-            otherwise,
-            columns,
-            output,
-        })
+        Ok(Select { filter, otherwise, columns, output })
     }
 
-    fn filter(
-        &self,
-        cx: &mut Context,
-        rows: &RecordBatch,
-        filter: &ExprRef,
-    ) -> Result<RecordBatch, OperatorError> {
+    fn filter(&self, cx: &mut Context, rows: &RecordBatch, filter: &ExprRef) -> Result<RecordBatch, OperatorError> {
         let (rows, mask) = evaluate_input(cx, rows, |r| evaluate_mask(filter, r))?;
         if mask.true_count() == rows.num_rows() {
             return Ok(rows);
         }
-        let refused: Vec<u32> = (0..mask.len() as u32)
-            .filter(|i| !mask.value(*i as usize))
-            .collect();
+        let refused: Vec<u32> = (0..mask.len() as u32).filter(|i| !mask.value(*i as usize)).collect();
         match &self.otherwise {
             Otherwise::Drop => cx.counts.filtered += refused.len() as u64,
             Otherwise::DeadLetter(reason) => {
-                end(
-                    cx,
-                    &rows,
-                    refused,
-                    SideKind::Dead,
-                    reason,
-                    &format!("not true: {}", filter.text()),
-                )?;
+                end(cx, &rows, refused, SideKind::Dead, reason, &format!("not true: {}", filter.text()))?;
             }
         }
         Ok(arrow::compute::filter_record_batch(&rows, &mask)?)
@@ -74,15 +52,11 @@ impl Select {
 }
 
 /// A filter's answers; null counts as false.
-pub(crate) fn evaluate_mask(
-    filter: &ExprRef,
-    rows: &RecordBatch,
-) -> Result<BooleanArray, ExprError> {
+pub(crate) fn evaluate_mask(filter: &ExprRef, rows: &RecordBatch) -> Result<BooleanArray, ExprError> {
     let mask = evaluate_one(filter, rows)?;
-    let mask = mask.as_boolean_opt().ok_or_else(|| ExprError {
-        expression: filter.text().to_string(),
-        message: format!("{} instead of Boolean", mask.data_type()),
-    })?;
+    let mask = mask
+        .as_boolean_opt()
+        .ok_or_else(|| ExprError { expression: filter.text().to_string(), message: format!("{} instead of Boolean", mask.data_type()) })?;
     Ok(match mask.nulls() {
         None => mask.clone(),
         Some(valid) => BooleanArray::new(mask.values() & valid.inner(), None),
@@ -117,15 +91,8 @@ pub struct Each {
 
 impl Each {
     /// A stage that yields, for every row, one row of each of the alternatives, in their order.
-    pub fn new(
-        alternatives: Vec<Vec<Column>>,
-        _input: SchemaRef,
-        output: SchemaRef,
-    ) -> Result<Self, OperatorError> {
-        Ok(Each {
-            alternatives,
-            output,
-        })
+    pub fn new(alternatives: Vec<Vec<Column>>, _input: SchemaRef, output: SchemaRef) -> Result<Self, OperatorError> {
+        Ok(Each { alternatives, output })
     }
 }
 
@@ -136,30 +103,17 @@ impl Operator for Each {
             cx.counts.filtered += rows.num_rows() as u64;
             return Ok(());
         }
-        let all = |r: &RecordBatch| {
-            self.alternatives
-                .iter()
-                .map(|a| evaluate_columns(a, r))
-                .collect::<Result<Vec<_>, _>>()
-        };
+        let all = |r: &RecordBatch| self.alternatives.iter().map(|a| evaluate_columns(a, r)).collect::<Result<Vec<_>, _>>();
         let (rows, made) = evaluate_input(cx, rows, all)?;
         let (n, alternatives) = (rows.num_rows(), made.len());
         if n == 0 {
             return Ok(());
         }
         // Row by row, not alternative by alternative: the order must not depend on how rows are batched.
-        let order: Vec<(usize, usize)> = (0..n)
-            .flat_map(|i| (0..alternatives).map(move |a| (a, i)))
-            .collect();
-        let weave = |arrays: Vec<&dyn Array>| -> Result<ArrayRef, OperatorError> {
-            Ok(interleave(&arrays, &order)?)
-        };
-        let user: Vec<ArrayRef> = (0..made[0].len())
-            .map(|c| weave(made.iter().map(|m| m[c].as_ref()).collect()))
-            .collect::<Result<_, _>>()?;
-        let repeated: arrow::array::UInt32Array = (0..n as u32)
-            .flat_map(|i| (0..alternatives).map(move |_| i))
-            .collect();
+        let order: Vec<(usize, usize)> = (0..n).flat_map(|i| (0..alternatives).map(move |a| (a, i))).collect();
+        let weave = |arrays: Vec<&dyn Array>| -> Result<ArrayRef, OperatorError> { Ok(interleave(&arrays, &order)?) };
+        let user: Vec<ArrayRef> = (0..made[0].len()).map(|c| weave(made.iter().map(|m| m[c].as_ref()).collect())).collect::<Result<_, _>>()?;
+        let repeated: arrow::array::UInt32Array = (0..n as u32).flat_map(|i| (0..alternatives).map(move |_| i)).collect();
         let system = rows.project(&[0, 1, 2])?;
         let system = arrow::compute::take_record_batch(&system, &repeated)?;
         cx.counts.emitted += n as u64;
@@ -181,19 +135,12 @@ mod tests {
     use std::sync::Arc;
 
     fn input() -> RecordBatch {
-        rows(
-            &[("v", Col::F(vec![Some(0.5), None, Some(7.3), Some(-1.0)]))],
-            &[10, 20, 30, 40],
-        )
+        rows(&[("v", Col::F(vec![Some(0.5), None, Some(7.3), Some(-1.0)]))], &[10, 20, 30, 40])
     }
     fn sane() -> ExprRef {
         function("v BETWEEN 0 AND 1", DataType::Boolean, |r| {
             let v = r.column(3).as_primitive::<Float64Type>();
-            Ok(Arc::new(
-                v.iter()
-                    .map(|v| v.map(|v| (0.0..=1.0).contains(&v)))
-                    .collect::<BooleanArray>(),
-            ))
+            Ok(Arc::new(v.iter().map(|v| v.map(|v| (0.0..=1.0).contains(&v))).collect::<BooleanArray>()))
         })
     }
     fn times_two(fails_at: Option<f64>) -> ExprRef {
@@ -201,11 +148,7 @@ mod tests {
             let v = r.column(3).as_primitive::<Float64Type>();
             match v.iter().any(|v| v.is_some() && v == fails_at) {
                 true => Err("overflow".to_string()),
-                false => Ok(Arc::new(
-                    v.iter()
-                        .map(|v| v.map(|v| v * 2.0))
-                        .collect::<Float64Array>(),
-                )),
+                false => Ok(Arc::new(v.iter().map(|v| v.map(|v| v * 2.0)).collect::<Float64Array>())),
             }
         })
     }
@@ -213,18 +156,8 @@ mod tests {
         with_system(&Schema::new(vec![Field::new("w", DataType::Float64, true)]))
     }
     fn select(filter: bool, otherwise: Otherwise, fails_at: Option<f64>) -> Run {
-        let columns = vec![Column {
-            name: "w".into(),
-            expr: times_two(fails_at),
-        }];
-        let mut s = Select::new(
-            filter.then(sane),
-            otherwise,
-            Some(columns),
-            input().schema(),
-            output(),
-        )
-        .unwrap();
+        let columns = vec![Column { name: "w".into(), expr: times_two(fails_at) }];
+        let mut s = Select::new(filter.then(sane), otherwise, Some(columns), input().schema(), output()).unwrap();
         run(&mut s, &[Step::Rows(input())])
     }
 
@@ -248,24 +181,10 @@ mod tests {
 
     #[test]
     fn alternatives_leave_row_by_row() {
-        let one = |expr| {
-            vec![Column {
-                name: "w".into(),
-                expr,
-            }]
-        };
-        let alternatives = vec![
-            one(column("v", DataType::Float64)),
-            one(times_two(Some(-1.0))),
-        ];
-        let r = run(
-            &mut Each::new(alternatives, input().schema(), output()).unwrap(),
-            &[Step::Rows(input())],
-        );
-        assert_eq!(
-            r.columns(&["__offset", "w"]),
-            ["0 0.5", "0 1.0", "1 ", "1 ", "2 7.3", "2 14.6"]
-        );
+        let one = |expr| vec![Column { name: "w".into(), expr }];
+        let alternatives = vec![one(column("v", DataType::Float64)), one(times_two(Some(-1.0)))];
+        let r = run(&mut Each::new(alternatives, input().schema(), output()).unwrap(), &[Step::Rows(input())]);
+        assert_eq!(r.columns(&["__offset", "w"]), ["0 0.5", "0 1.0", "1 ", "1 ", "2 7.3", "2 14.6"]);
         assert_eq!((r.counts.emitted, r.counts.made, r.counts.dead), (3, 3, 1));
     }
 }

@@ -5,9 +5,7 @@
 use crate::batch::{SYSTEM_COLUMNS, assemble, late, times, with_system};
 use crate::expr::{Expr, ExprError, ExprRef};
 use crate::operator::{Context, Counts, Operator, Side};
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::collections::BTreeMap;
@@ -29,10 +27,7 @@ impl std::fmt::Debug for FnExpr {
 
 impl Expr for FnExpr {
     fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, ExprError> {
-        (self.function)(rows).map_err(|message| ExprError {
-            expression: self.text.clone(),
-            message,
-        })
+        (self.function)(rows).map_err(|message| ExprError { expression: self.text.clone(), message })
     }
     fn data_type(&self) -> DataType {
         self.data_type.clone()
@@ -46,38 +41,19 @@ impl Expr for FnExpr {
 }
 
 /// An expression from a function.
-pub(crate) fn function(
-    text: &str,
-    data_type: DataType,
-    function: impl Fn(&RecordBatch) -> Result<ArrayRef, String> + Send + Sync + 'static,
-) -> ExprRef {
-    Arc::new(FnExpr {
-        text: text.to_string(),
-        data_type,
-        function: Box::new(function),
-    })
+pub(crate) fn function(text: &str, data_type: DataType, function: impl Fn(&RecordBatch) -> Result<ArrayRef, String> + Send + Sync + 'static) -> ExprRef {
+    Arc::new(FnExpr { text: text.to_string(), data_type, function: Box::new(function) })
 }
 
 /// A column by name.
 pub(crate) fn column(name: &str, data_type: DataType) -> ExprRef {
     let wanted = name.to_string();
-    function(name, data_type, move |r| {
-        r.column_by_name(&wanted)
-            .cloned()
-            .ok_or_else(|| format!("no column {wanted}"))
-    })
+    function(name, data_type, move |r| r.column_by_name(&wanted).cloned().ok_or_else(|| format!("no column {wanted}")))
 }
 
 /// All columns of a schema as output columns.
 pub(crate) fn all_columns(schema: &Schema) -> Vec<crate::spec::Column> {
-    schema
-        .fields()
-        .iter()
-        .map(|f| crate::spec::Column {
-            name: f.name().clone(),
-            expr: column(f.name(), f.data_type().clone()),
-        })
-        .collect()
+    schema.fields().iter().map(|f| crate::spec::Column { name: f.name().clone(), expr: column(f.name(), f.data_type().clone()) }).collect()
 }
 
 /// Literal columns.
@@ -99,20 +75,9 @@ pub(crate) fn rows(columns: &[(&str, Col<'_>)], times: &[i64]) -> RecordBatch {
             }
         })
         .collect();
-    let fields: Vec<Field> = columns
-        .iter()
-        .zip(&arrays)
-        .map(|((n, _), a)| Field::new(*n, a.data_type().clone(), true))
-        .collect();
+    let fields: Vec<Field> = columns.iter().zip(&arrays).map(|((n, _), a)| Field::new(*n, a.data_type().clone(), true)).collect();
     let offsets = (0..times.len() as i64).collect();
-    assemble(
-        &with_system(&Schema::new(fields)),
-        times.to_vec(),
-        offsets,
-        vec![false; times.len()],
-        arrays,
-    )
-    .unwrap()
+    assemble(&with_system(&Schema::new(fields)), times.to_vec(), offsets, vec![false; times.len()], arrays).unwrap()
 }
 
 /// The same rows with other late marks.
@@ -124,9 +89,7 @@ pub(crate) fn marked_late(rows: &RecordBatch, late: Vec<bool>) -> RecordBatch {
 
 /// A batch's schema without system columns.
 pub(crate) fn user_schema(rows: &RecordBatch) -> SchemaRef {
-    Arc::new(Schema::new(
-        rows.schema().fields()[SYSTEM_COLUMNS..].to_vec(),
-    ))
+    Arc::new(Schema::new(rows.schema().fields()[SYSTEM_COLUMNS..].to_vec()))
 }
 
 /// The values of a column as text; null is empty.
@@ -137,21 +100,8 @@ pub(crate) fn show_column(rows: &RecordBatch, name: &str) -> Vec<String> {
 }
 
 fn show(rows: &RecordBatch) -> Vec<String> {
-    let columns: Vec<Vec<String>> = rows
-        .schema()
-        .fields()
-        .iter()
-        .map(|f| show_column(rows, f.name()))
-        .collect();
-    (0..rows.num_rows())
-        .map(|i| {
-            columns
-                .iter()
-                .map(|c| c[i].as_str())
-                .collect::<Vec<_>>()
-                .join("|")
-        })
-        .collect()
+    let columns: Vec<Vec<String>> = rows.schema().fields().iter().map(|f| show_column(rows, f.name())).collect();
+    (0..rows.num_rows()).map(|i| columns.iter().map(|c| c[i].as_str()).collect::<Vec<_>>().join("|")).collect()
 }
 
 /// What happens to a stage.
@@ -171,10 +121,7 @@ fn numbered(steps: &[Step]) -> Vec<Step> {
             let mut columns = rows.columns().to_vec();
             columns[1] = Arc::new(Int64Array::from_iter_values(next..next + n));
             next += n;
-            assert_eq!(
-                (times(rows).len(), late(rows).len()),
-                (n as usize, n as usize)
-            );
+            assert_eq!((times(rows).len(), late(rows).len()), (n as usize, n as usize));
             Step::Rows(RecordBatch::try_new(rows.schema(), columns).unwrap())
         }
     };
@@ -196,26 +143,11 @@ impl Run {
     /// Several columns of all outputs, joined by spaces.
     pub(crate) fn columns(&self, names: &[&str]) -> Vec<String> {
         let columns: Vec<Vec<String>> = names.iter().map(|n| self.column(n)).collect();
-        (0..columns[0].len())
-            .map(|i| {
-                columns
-                    .iter()
-                    .map(|c| c[i].as_str())
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            })
-            .collect()
+        (0..columns[0].len()).map(|i| columns.iter().map(|c| c[i].as_str()).collect::<Vec<_>>().join(" ")).collect()
     }
     /// Rows of side outputs, with their reasons.
     pub(crate) fn ended(&self) -> Vec<String> {
-        self.sides
-            .iter()
-            .flat_map(|s| {
-                show(&s.rows)
-                    .into_iter()
-                    .map(|r| format!("{}: {r}", s.reason))
-            })
-            .collect()
+        self.sides.iter().flat_map(|s| show(&s.rows).into_iter().map(|r| format!("{}: {r}", s.reason))).collect()
     }
 }
 
@@ -235,22 +167,10 @@ pub(crate) fn run(op: &mut dyn Operator, steps: &[Step]) -> Run {
         do_step(op, &mut cx, step);
     }
     let ended: u64 = cx.side.iter().map(|s| s.rows.num_rows() as u64).sum();
-    assert_eq!(
-        ended,
-        cx.counts.late + cx.counts.dead + cx.counts.unmatched,
-        "every row that ended is in the sides"
-    );
+    assert_eq!(ended, cx.counts.late + cx.counts.dead + cx.counts.unmatched, "every row that ended is in the sides");
     let out: u64 = cx.out.iter().map(|b| b.num_rows() as u64).sum();
-    assert_eq!(
-        out,
-        cx.counts.emitted + cx.counts.made,
-        "every row out is counted"
-    );
-    Run {
-        out: cx.out,
-        sides: cx.side,
-        counts: cx.counts,
-    }
+    assert_eq!(out, cx.counts.emitted + cx.counts.made, "every row out is counted");
+    Run { out: cx.out, sides: cx.side, counts: cx.counts }
 }
 
 /// Numbers below the argument, from a seed.
@@ -291,8 +211,7 @@ pub(crate) fn disturb(seed: u64, steps: &[Step], cut: bool, make: impl Fn() -> B
     let steps = numbered(steps);
     let plain = run(make().as_mut(), &steps);
     let mut r = random(seed ^ 0xD15_7042B);
-    let (mut op, mut now, mut committed, mut closed) =
-        (make(), Mark::default(), Mark::default(), None::<Mark>);
+    let (mut op, mut now, mut committed, mut closed) = (make(), Mark::default(), Mark::default(), None::<Mark>);
     let (mut changelog, mut delta) = (Rows::new(), Vec::new());
     let mut cx = context(&now);
     loop {
@@ -321,8 +240,7 @@ pub(crate) fn disturb(seed: u64, steps: &[Step], cut: bool, make: impl Fn() -> B
                 now.watermark_ms = Some(cx.watermark_ms);
                 now.counts = cx.counts;
                 now.out.extend(cx.out.drain(..).flat_map(|b| show(&b)));
-                now.sides
-                    .extend(cx.side.drain(..).flat_map(|s| show(&s.rows)));
+                now.sides.extend(cx.side.drain(..).flat_map(|s| show(&s.rows)));
             }
             7 | 8 => close = closed.is_none(),
             9 => commit = closed.is_some(),
@@ -332,22 +250,12 @@ pub(crate) fn disturb(seed: u64, steps: &[Step], cut: bool, make: impl Fn() -> B
                 } else {
                     let mut scanned = Rows::new();
                     op.state().unwrap().scan_committed(&mut |k, s, v| {
-                        assert!(
-                            scanned
-                                .insert((k.to_vec(), s), v.unwrap().to_vec())
-                                .is_none(),
-                            "a row is scanned once"
-                        );
+                        assert!(scanned.insert((k.to_vec(), s), v.unwrap().to_vec()).is_none(), "a row is scanned once");
                     });
-                    assert!(
-                        scanned == changelog,
-                        "seed {seed}: the changelog folds to what a scan of committed state gives"
-                    );
+                    assert!(scanned == changelog, "seed {seed}: the changelog folds to what a scan of committed state gives");
                     op = make();
                     let state = op.state().unwrap();
-                    scanned
-                        .iter()
-                        .for_each(|((k, s), v)| state.import(k, *s, Some(v)).unwrap());
+                    scanned.iter().for_each(|((k, s), v)| state.import(k, *s, Some(v)).unwrap());
                     state.imported().unwrap();
                 }
                 closed = None;
@@ -360,9 +268,7 @@ pub(crate) fn disturb(seed: u64, steps: &[Step], cut: bool, make: impl Fn() -> B
         }
         if close && closed.is_none() {
             delta.clear();
-            op.state()
-                .unwrap()
-                .close_epoch(&mut |k, s, v| delta.push((k.to_vec(), s, v.map(<[u8]>::to_vec))));
+            op.state().unwrap().close_epoch(&mut |k, s, v| delta.push((k.to_vec(), s, v.map(<[u8]>::to_vec))));
             closed = Some(now.clone());
         }
         if commit && let Some(mark) = closed.take() {
@@ -379,19 +285,7 @@ pub(crate) fn disturb(seed: u64, steps: &[Step], cut: bool, make: impl Fn() -> B
             }
         }
     }
-    assert_eq!(
-        committed.out,
-        plain.out.iter().flat_map(show).collect::<Vec<_>>(),
-        "seed {seed}"
-    );
-    assert_eq!(
-        committed.sides,
-        plain
-            .sides
-            .iter()
-            .flat_map(|s| show(&s.rows))
-            .collect::<Vec<_>>(),
-        "seed {seed}"
-    );
+    assert_eq!(committed.out, plain.out.iter().flat_map(show).collect::<Vec<_>>(), "seed {seed}");
+    assert_eq!(committed.sides, plain.sides.iter().flat_map(|s| show(&s.rows)).collect::<Vec<_>>(), "seed {seed}");
     assert_eq!(committed.counts, plain.counts, "seed {seed}");
 }

@@ -37,14 +37,9 @@ pub fn random(log: &dyn Log, prefix: &str, seed: u64, steps: usize) -> Visible {
     let mut appender = log.appender().expect("an appender");
     let mut follower = log.reader().expect("a reader");
     for p in 0..PARTITIONS {
-        follower
-            .add(&TopicPartition::new(name.clone(), p), 0)
-            .expect("adding");
+        follower.add(&TopicPartition::new(name.clone(), p), 0).expect("adding");
     }
-    let mut model = Visible {
-        partitions: vec![Vec::new(); PARTITIONS as usize],
-        numbers: vec![0; TASKS as usize],
-    };
+    let mut model = Visible { partitions: vec![Vec::new(); PARTITIONS as usize], numbers: vec![0; TASKS as usize] };
     let mut followed: Vec<Vec<String>> = vec![Vec::new(); PARTITIONS as usize];
 
     for step in 0..steps {
@@ -52,9 +47,7 @@ pub fn random(log: &dyn Log, prefix: &str, seed: u64, steps: usize) -> Visible {
         let batch = draw(&mut dice, &name, step);
         match what {
             0..=2 => {
-                appender
-                    .append(std::slice::from_ref(&batch))
-                    .expect("appending");
+                appender.append(std::slice::from_ref(&batch)).expect("appending");
                 apply(&mut model, &batch);
             }
             3..=6 => {
@@ -68,15 +61,10 @@ pub fn random(log: &dyn Log, prefix: &str, seed: u64, steps: usize) -> Visible {
             7..=8 => {
                 let mut set = draw_set(&mut dice, &model, batch, &name, step);
                 if let Some(last) = set.epochs.last_mut() {
-                    last.appends
-                        .push(values(&name, 1_000 + dice.roll(5) as u32, &["impossible"]));
+                    last.appends.push(values(&name, 1_000 + dice.roll(5) as u32, &["impossible"]));
                 }
                 let outcome = worker.committer.commit(&set);
-                assert_ne!(
-                    outcome,
-                    Outcome::Committed,
-                    "step {step} of seed {seed}: an impossible append was committed"
-                );
+                assert_ne!(outcome, Outcome::Committed, "step {step} of seed {seed}: an impossible append was committed");
                 if matches!(outcome, Outcome::Unknown(_)) {
                     worker.committer.open().expect("opening again");
                 }
@@ -88,26 +76,15 @@ pub fn random(log: &dyn Log, prefix: &str, seed: u64, steps: usize) -> Visible {
         }
     }
     for t in 0..TASKS {
-        assert_eq!(
-            worker.number(TaskId(t)),
-            model.numbers[t as usize],
-            "seed {seed}: progress of task {t}"
-        );
+        assert_eq!(worker.number(TaskId(t)), model.numbers[t as usize], "seed {seed}: progress of task {t}");
     }
     for p in 0..PARTITIONS {
         let at = TopicPartition::new(name.clone(), p);
         let visible = texts(&all_visible(log, &at));
-        assert_eq!(
-            visible, model.partitions[p as usize],
-            "seed {seed}: what is visible in {at}"
-        );
+        assert_eq!(visible, model.partitions[p as usize], "seed {seed}: what is visible in {at}");
     }
     for _ in 0..PATIENCE_POLLS {
-        if followed
-            .iter()
-            .zip(&model.partitions)
-            .all(|(f, m)| f.len() > m.len())
-        {
+        if followed.iter().zip(&model.partitions).all(|(f, m)| f.len() > m.len()) {
             break;
         }
         for (tp, records) in follower.poll(POLL_MS).expect("polling") {
@@ -116,15 +93,8 @@ pub fn random(log: &dyn Log, prefix: &str, seed: u64, steps: usize) -> Visible {
     }
     for (p, rows) in followed.iter_mut().enumerate() {
         // Reading everything has appended its marker.
-        assert_eq!(
-            rows.pop().as_deref(),
-            Some("contract-marker"),
-            "seed {seed}: the end of partition {p}"
-        );
-        assert_eq!(
-            rows, &model.partitions[p],
-            "seed {seed}: what a reader that followed all the time saw in partition {p}"
-        );
+        assert_eq!(rows.pop().as_deref(), Some("contract-marker"), "seed {seed}: the end of partition {p}");
+        assert_eq!(rows, &model.partitions[p], "seed {seed}: what a reader that followed all the time saw in partition {p}");
     }
     model
 }
@@ -134,24 +104,12 @@ fn draw(dice: &mut Dice, name: &Arc<str>, step: usize) -> Appends {
     let mut a = Appends::new(name.clone());
     for i in 0..dice.roll(6) {
         let text = format!("{step}.{i}.{}", "x".repeat(dice.roll(40) as usize));
-        a.push(
-            dice.roll(PARTITIONS.into()) as u32,
-            1_000 + step as i64,
-            Some(b"k"),
-            Some(text.as_bytes()),
-            &[],
-        );
+        a.push(dice.roll(PARTITIONS.into()) as u32, 1_000 + step as i64, Some(b"k"), Some(text.as_bytes()), &[]);
     }
     a
 }
 
-fn draw_set(
-    dice: &mut Dice,
-    model: &Visible,
-    first: Appends,
-    name: &Arc<str>,
-    step: usize,
-) -> EpochSet {
+fn draw_set(dice: &mut Dice, model: &Visible, first: Appends, name: &Arc<str>, step: usize) -> EpochSet {
     let a = dice.roll(TASKS.into()) as u32;
     let mut epochs = vec![epoch(a, model.numbers[a as usize] + 1, vec![], vec![first])];
     if dice.roll(2) == 1 {
@@ -160,30 +118,13 @@ fn draw_set(
         // Its texts must differ from the first task's.
         let mut renamed = Appends::new(name.clone());
         for i in 0..second.rows.len() {
-            let text = format!(
-                "b{}",
-                String::from_utf8_lossy(second.row(i).1.unwrap_or_default())
-            );
-            renamed.push(
-                second.rows[i].partition,
-                second.rows[i].timestamp_ms,
-                Some(b"k"),
-                Some(text.as_bytes()),
-                &[],
-            );
+            let text = format!("b{}", String::from_utf8_lossy(second.row(i).1.unwrap_or_default()));
+            renamed.push(second.rows[i].partition, second.rows[i].timestamp_ms, Some(b"k"), Some(text.as_bytes()), &[]);
         }
         std::mem::swap(&mut second, &mut renamed);
-        epochs.push(epoch(
-            b,
-            model.numbers[b as usize] + 1,
-            vec![],
-            vec![second],
-        ));
+        epochs.push(epoch(b, model.numbers[b as usize] + 1, vec![], vec![second]));
     }
-    EpochSet {
-        id: step as u64,
-        epochs,
-    }
+    EpochSet { id: step as u64, epochs }
 }
 
 fn apply(model: &mut Visible, batch: &Appends) {

@@ -12,13 +12,7 @@ pub fn appends_keep_their_order(log: &dyn Log, prefix: &str) {
         let mut a = Appends::new(name.clone());
         for i in 0..40u32 {
             let (partition, value) = (i % 2, format!("{round}-{i}"));
-            a.push(
-                partition,
-                i64::from(i),
-                Some(b"k"),
-                Some(value.as_bytes()),
-                &[],
-            );
+            a.push(partition, i64::from(i), Some(b"k"), Some(value.as_bytes()), &[]);
             expected[partition as usize].push(value);
         }
         appender.append(&[a]).expect("appending");
@@ -26,10 +20,7 @@ pub fn appends_keep_their_order(log: &dyn Log, prefix: &str) {
     for partition in 0..2 {
         let rows = read(log, &TopicPartition::new(name.clone(), partition), 0, 100);
         assert_eq!(texts(&rows), expected[partition as usize]);
-        assert_eq!(
-            rows.iter().map(|r| r.offset).collect::<Vec<_>>(),
-            (0..100).collect::<Vec<i64>>()
-        );
+        assert_eq!(rows.iter().map(|r| r.offset).collect::<Vec<_>>(), (0..100).collect::<Vec<i64>>());
     }
 }
 
@@ -60,28 +51,18 @@ pub fn records_survive_unchanged(log: &dyn Log, prefix: &str) {
     let rows = read(log, &at, 0, cases.len() * 2);
     for (i, row) in rows.iter().enumerate() {
         let (time, key, value, headers) = cases[i % cases.len()];
-        let how = if i < cases.len() {
-            "appended"
-        } else {
-            "committed"
-        };
+        let how = if i < cases.len() { "appended" } else { "committed" };
         assert_eq!(row.timestamp_ms, time, "timestamp of {how} record {i}");
         assert_eq!(row.key.as_deref(), key, "key of {how} record {i}");
         assert_eq!(row.value.as_deref(), value, "value of {how} record {i}");
-        assert_eq!(
-            row.headers,
-            owned_headers(Headers::new(headers)),
-            "headers of {how} record {i}"
-        );
+        assert_eq!(row.headers, owned_headers(Headers::new(headers)), "headers of {how} record {i}");
     }
 }
 
 /// Records just below Kafka's default limit survive, among small ones.
 pub fn large_records_survive(log: &dyn Log, prefix: &str) {
     let at = TopicPartition::new(topic(log, &format!("{prefix}.large"), 1), 0);
-    let large: Vec<u8> = (0..900_000u32)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
+    let large: Vec<u8> = (0..900_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut a = values(&at.topic, 0, &["before"]);
     for _ in 0..3 {
         a.push(0, 5, Some(b"k"), Some(&large), &[]);
@@ -89,15 +70,9 @@ pub fn large_records_survive(log: &dyn Log, prefix: &str) {
     a.push(0, 6, Some(b"k"), Some(b"after"), &[]);
     append(log, &[a]);
     let rows = read(log, &at, 0, 5);
-    assert_eq!(
-        (rows[0].text(), rows[4].text()),
-        ("before".into(), "after".into())
-    );
+    assert_eq!((rows[0].text(), rows[4].text()), ("before".into(), "after".into()));
     for row in &rows[1..4] {
-        assert!(
-            row.value.as_deref() == Some(&large[..]),
-            "a large value came back changed"
-        );
+        assert!(row.value.as_deref() == Some(&large[..]), "a large value came back changed");
     }
 }
 
@@ -108,9 +83,7 @@ fn numbered(log: &dyn Log, name: &str, n: usize) -> TopicPartition {
     let all: Vec<String> = (0..n).map(|i| i.to_string()).collect();
     for part in all.chunks(n.div_ceil(7)) {
         let part: Vec<&str> = part.iter().map(String::as_str).collect();
-        appender
-            .append(&[values(&at.topic, 0, &part)])
-            .expect("appending");
+        appender.append(&[values(&at.topic, 0, &part)]).expect("appending");
     }
     at
 }
@@ -118,11 +91,7 @@ fn numbered(log: &dyn Log, name: &str, n: usize) -> TopicPartition {
 fn expect_run(at: &TopicPartition, rows: &[Seen], from: usize) {
     check_order(at, rows);
     for (i, row) in rows.iter().enumerate() {
-        assert_eq!(
-            (row.offset, row.text()),
-            ((from + i) as i64, (from + i).to_string()),
-            "reading from {from}"
-        );
+        assert_eq!((row.offset, row.text()), ((from + i) as i64, (from + i).to_string()), "reading from {from}");
     }
 }
 
@@ -160,10 +129,7 @@ pub fn moving_hands_over_nothing_of_the_old_position(log: &dyn Log, prefix: &str
 /// A paused partition hands nothing over and goes on where it was; others are not held up.
 pub fn paused_partitions_are_silent(log: &dyn Log, prefix: &str) {
     let name = topic(log, &format!("{prefix}.pause"), 2);
-    let (a, b) = (
-        TopicPartition::new(name.clone(), 0),
-        TopicPartition::new(name.clone(), 1),
-    );
+    let (a, b) = (TopicPartition::new(name.clone(), 0), TopicPartition::new(name.clone(), 1));
     append(log, &[values(&name, 0, &["a0", "a1"])]);
     let mut reader = log.reader().expect("a reader");
     reader.add(&a, 0).expect("adding");
@@ -172,19 +138,11 @@ pub fn paused_partitions_are_silent(log: &dyn Log, prefix: &str) {
     append(log, &[values(&name, 0, &["a2"]), values(&name, 1, &["b0"])]);
     silent(reader.as_mut(), "the partition is paused");
     reader.add(&b, 0).expect("adding");
-    assert_eq!(
-        texts(&take(reader.as_mut(), &b, 1)),
-        ["b0"],
-        "a partition beside a paused one"
-    );
+    assert_eq!(texts(&take(reader.as_mut(), &b, 1)), ["b0"], "a partition beside a paused one");
     silent(reader.as_mut(), "the partition is paused");
     reader.resume(&a).expect("resuming");
     let rows = take(reader.as_mut(), &a, 1);
-    assert_eq!(
-        (rows[0].offset, texts(&rows)),
-        (2, vec!["a2".to_owned()]),
-        "nothing lost, nothing twice"
-    );
+    assert_eq!((rows[0].offset, texts(&rows)), (2, vec!["a2".to_owned()]), "nothing lost, nothing twice");
 }
 
 /// After removing, nothing of the partition is handed over, also not what was fetched ahead.
@@ -196,13 +154,7 @@ pub fn removed_partitions_are_silent(log: &dyn Log, prefix: &str) {
     take(reader.as_mut(), &at, 1);
     reader.remove(&at).expect("removing");
     silent(reader.as_mut(), "the partition was removed");
-    append(
-        log,
-        &[
-            values(&at.topic, 0, &["500"]),
-            values(&other.topic, 0, &["other"]),
-        ],
-    );
+    append(log, &[values(&at.topic, 0, &["500"]), values(&other.topic, 0, &["other"])]);
     silent(reader.as_mut(), "the partition was removed");
     reader.add(&other, 0).expect("adding another");
     assert_eq!(texts(&take(reader.as_mut(), &other, 1)), ["other"]);

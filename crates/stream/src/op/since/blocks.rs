@@ -35,10 +35,7 @@ pub(super) struct Blocks {
 
 impl Blocks {
     pub(super) fn new(pane_ms: i64) -> Self {
-        Blocks {
-            keys: Vec::new(),
-            cells_ms: pane_ms.saturating_mul(CELLS),
-        }
+        Blocks { keys: Vec::new(), cells_ms: pane_ms.saturating_mul(CELLS) }
     }
 
     /// Start of the block that a pane belongs to.
@@ -47,14 +44,7 @@ impl Blocks {
     }
 
     /// The block of `key` that starts at `start_ms`, of panes that are there now.
-    pub(super) fn get(
-        &mut self,
-        plan: &AggPlan,
-        fall: Option<Fall>,
-        panes: &Store<Box<[f64]>>,
-        key: KeyId,
-        start_ms: i64,
-    ) -> &Block {
+    pub(super) fn get(&mut self, plan: &AggPlan, fall: Option<Fall>, panes: &Store<Box<[f64]>>, key: KeyId, start_ms: i64) -> &Block {
         let n = key.0 as usize;
         if self.keys.len() <= n {
             self.keys.resize_with(n + 1, Vec::new);
@@ -63,17 +53,7 @@ impl Blocks {
         let at = match blocks.binary_search_by_key(&start_ms, |b| b.start_ms) {
             Ok(at) => at,
             Err(at) => {
-                blocks.insert(
-                    at,
-                    make(
-                        plan,
-                        fall,
-                        panes,
-                        key,
-                        start_ms,
-                        start_ms.saturating_add(self.cells_ms),
-                    ),
-                );
+                blocks.insert(at, make(plan, fall, panes, key, start_ms, start_ms.saturating_add(self.cells_ms)));
                 at
             }
         };
@@ -103,27 +83,9 @@ impl Blocks {
     }
 }
 
-fn make(
-    plan: &AggPlan,
-    fall: Option<Fall>,
-    panes: &Store<Box<[f64]>>,
-    key: KeyId,
-    start_ms: i64,
-    end_ms: i64,
-) -> Block {
-    let mut b = Block {
-        start_ms,
-        first_pane_ms: i64::MAX,
-        first_row_ms: i64::MAX,
-        merged: plan.empty(),
-        watched: None,
-        divided: false,
-    };
-    let inside = panes
-        .values(key)
-        .rev()
-        .skip_while(|p| p.0 >= end_ms)
-        .take_while(|p| p.0 >= start_ms);
+fn make(plan: &AggPlan, fall: Option<Fall>, panes: &Store<Box<[f64]>>, key: KeyId, start_ms: i64, end_ms: i64) -> Block {
+    let mut b = Block { start_ms, first_pane_ms: i64::MAX, first_row_ms: i64::MAX, merged: plan.empty(), watched: None, divided: false };
+    let inside = panes.values(key).rev().skip_while(|p| p.0 >= end_ms).take_while(|p| p.0 >= start_ms);
     for (start, p) in inside {
         b.first_pane_ms = start;
         b.first_row_ms = b.first_row_ms.min(p[pane::FIRST_MS] as i64);
@@ -132,9 +94,7 @@ fn make(
             && pane::watched(p)
         {
             // From the newest pane backwards, as a walk goes.
-            b.divided |= p[pane::BROKEN] != 0.0
-                || b.watched
-                    .is_some_and(|((_, first), _)| fall.is(pane::last(p), first));
+            b.divided |= p[pane::BROKEN] != 0.0 || b.watched.is_some_and(|((_, first), _)| fall.is(pane::last(p), first));
             b.watched = Some((pane::first(p), b.watched.map_or(pane::last(p), |w| w.1)));
         }
     }

@@ -38,15 +38,7 @@ impl Emission {
         self.row_time.len()
     }
 
-    pub(super) fn push(
-        &mut self,
-        row: &[u8],
-        row_ms: i64,
-        newest_ms: i64,
-        offset: i64,
-        late: bool,
-        found: &Found,
-    ) -> Result<(), StateError> {
+    pub(super) fn push(&mut self, row: &[u8], row_ms: i64, newest_ms: i64, offset: i64, late: bool, found: &Found) -> Result<(), StateError> {
         self.rows.push(row)?;
         for call in 0..self.calls {
             self.results.push(call, found.result(call));
@@ -62,24 +54,12 @@ impl Emission {
     /// All answers in the columns of [`super::since_schema`].
     pub(super) fn finish(&mut self) -> Made {
         let mut columns = self.rows.finish();
-        let (time, late) = (
-            std::mem::take(&mut self.row_time),
-            std::mem::take(&mut self.late),
-        );
-        columns.push(Arc::new(Int64Array::from(std::mem::take(
-            &mut self.window_start,
-        ))));
-        columns.push(Arc::new(Int64Array::from(std::mem::take(
-            &mut self.last_time,
-        ))));
+        let (time, late) = (std::mem::take(&mut self.row_time), std::mem::take(&mut self.late));
+        columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.window_start))));
+        columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.last_time))));
         columns.push(Arc::new(Int64Array::from(time.clone())));
         columns.push(Arc::new(BooleanArray::from(late.clone())));
         columns.extend(self.results.finish());
-        Made {
-            time,
-            offset: std::mem::take(&mut self.offset),
-            late,
-            columns,
-        }
+        Made { time, offset: std::mem::take(&mut self.offset), late, columns }
     }
 }

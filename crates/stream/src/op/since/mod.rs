@@ -36,12 +36,7 @@ const OUTPUT_ROWS: usize = 4096;
 
 /// The columns that a since stage's output expressions see: the carried columns, `window_start` (Int64, null without
 /// a known reset), `last_time`, `row_time` (Int64, UTC ms), `is_late` (Boolean), `agg0` …; no system columns.
-pub fn since_schema(
-    input: &Schema,
-    group_by: &[String],
-    carry: &[String],
-    calls: &[AggCall],
-) -> Result<SchemaRef, OperatorError> {
+pub fn since_schema(input: &Schema, group_by: &[String], carry: &[String], calls: &[AggCall]) -> Result<SchemaRef, OperatorError> {
     let mut fields: Vec<Field> = Vec::new();
     for i in indexes(input, carry)? {
         let field = input.field(i).clone();
@@ -96,11 +91,7 @@ impl Input<'_> {
         }
     }
     fn watched(&self, i: usize) -> Option<f64> {
-        self.watched
-            .as_ref()
-            .filter(|w| w.is_valid(i))
-            .map(|w| w.value(i))
-            .filter(|v| !v.is_nan())
+        self.watched.as_ref().filter(|w| w.is_valid(i)).map(|w| w.value(i)).filter(|v| !v.is_nan())
     }
 }
 
@@ -115,35 +106,17 @@ impl Since {
         input: SchemaRef,
         output: SchemaRef,
     ) -> Result<Self, OperatorError> {
-        if window.pane_ms <= 0
-            || window.at_most_ms <= 0
-            || window.or_every_ms.is_some_and(|e| e <= 0)
-        {
-            return Err(OperatorError::Limit {
-                what: "window reach, pane and timer in ms (at least 1)",
-                limit: 0,
-                setting: "window",
-            });
+        if window.pane_ms <= 0 || window.at_most_ms <= 0 || window.or_every_ms.is_some_and(|e| e <= 0) {
+            return Err(OperatorError::Limit { what: "window reach, pane and timer in ms (at least 1)", limit: 0, setting: "window" });
         }
         check_numeric(calls)?;
-        let reset_at = window
-            .reset_at
-            .as_ref()
-            .map(|r| indexes(&input, std::slice::from_ref(r)))
-            .transpose()?
-            .map(|r| r[0]);
+        let reset_at = window.reset_at.as_ref().map(|r| indexes(&input, std::slice::from_ref(r))).transpose()?.map(|r| r[0]);
         if let Some(r) = reset_at
             && *input.field(r).data_type() != DataType::Int64
         {
-            return Err(OperatorError::Column {
-                column: input.field(r).name().clone(),
-                expected: "Int64, UTC milliseconds",
-            });
+            return Err(OperatorError::Column { column: input.field(r).name().clone(), expected: "Int64, UTC milliseconds" });
         }
-        let fall = window.drop.as_ref().map(|d| Fall {
-            by: d.by,
-            to_at_most: d.to_at_most,
-        });
+        let fall = window.drop.as_ref().map(|d| Fall { by: d.by, to_at_most: d.to_at_most });
         let carried = indexes(&input, carry)?;
         let fields: Vec<_> = carried.iter().map(|i| input.fields()[*i].clone()).collect();
         let plan = AggPlan::new(calls, pane::SLOTS);
@@ -158,29 +131,18 @@ impl Since {
             columns: columns.to_vec(),
             inner: since_schema(&input, group_by, carry, calls)?,
             output,
-            state: SinceState::new(
-                Timers::new(window.or_every_ms, window.give_up_ms, window.at_most_ms),
-                window.pane_ms,
-            ),
+            state: SinceState::new(Timers::new(window.or_every_ms, window.give_up_ms, window.at_most_ms), window.pane_ms),
             spec: window,
         })
     }
 
-    fn fold(
-        &mut self,
-        cx: &mut Context,
-        rows: &RecordBatch,
-        args: Args,
-        watched: Option<Float64Array>,
-    ) -> Result<(), OperatorError> {
+    fn fold(&mut self, cx: &mut Context, rows: &RecordBatch, args: Args, watched: Option<Float64Array>) -> Result<(), OperatorError> {
         let input = Input {
             keys: Keys::new(rows, &self.group_by),
             times: times(rows),
             offsets: offsets(rows),
             late: late(rows),
-            resets: self
-                .reset_at
-                .map(|r| rows.column(r).as_primitive::<Int64Type>()),
+            resets: self.reset_at.map(|r| rows.column(r).as_primitive::<Int64Type>()),
             watched,
             carry: self.carry.iter().map(|c| rows.column(*c).clone()).collect(),
             args,
@@ -193,10 +155,7 @@ impl Since {
                 keyless.push(i as u32);
                 continue;
             };
-            let (pane_key, note_key) = (
-                self.state.stored.panes.key(key),
-                self.state.stored.notes.key(key),
-            );
+            let (pane_key, note_key) = (self.state.stored.panes.key(key), self.state.stored.notes.key(key));
             let note = self.state.note(note_key)?.map_or(Note::NEW, |n| n.0);
             if input.times[i] >= note.newest_ms {
                 row.clear();
@@ -226,15 +185,7 @@ impl Since {
     }
 
     /// A row at or after all others of its key.
-    fn fold_newest(
-        &mut self,
-        input: &Input<'_>,
-        i: usize,
-        mut note: Note,
-        keys: (KeyId, KeyId),
-        row: &[u8],
-        out: &mut Emission,
-    ) -> Result<(), OperatorError> {
+    fn fold_newest(&mut self, input: &Input<'_>, i: usize, mut note: Note, keys: (KeyId, KeyId), row: &[u8], out: &mut Emission) -> Result<(), OperatorError> {
         let (t_ms, watched) = (input.times[i], input.watched(i));
         note.reset_ms = note.reset_ms.max(input.reset_ms(i));
         if let (Some(fall), Some(v)) = (self.fall, watched)
@@ -251,9 +202,7 @@ impl Since {
         // A row from behind the watermark (a device that uploads its past) must not set off timers for that past.
         note.quiet_from_ms = note.quiet_from_ms.max(t_ms).max(input.watermark_ms);
         let oldest_ms = t_ms.saturating_sub(self.spec.at_most_ms);
-        let keep_ms = note
-            .reset_ms
-            .max(oldest_ms.saturating_sub(oldest_ms.rem_euclid(self.spec.pane_ms)));
+        let keep_ms = note.reset_ms.max(oldest_ms.saturating_sub(oldest_ms.rem_euclid(self.spec.pane_ms)));
         self.state.remove_below(keys.0, keep_ms);
         self.fold_pane(input, i, keys.0, note.reset_ms, true);
         self.state.put(keys.1, &note, Some(row));
@@ -264,14 +213,7 @@ impl Since {
     }
 
     /// A row before the newest of its key; true if that called for a correction.
-    fn fold_older(
-        &mut self,
-        input: &Input<'_>,
-        i: usize,
-        mut note: Note,
-        keys: (KeyId, KeyId),
-        out: &mut Emission,
-    ) -> Result<bool, OperatorError> {
+    fn fold_older(&mut self, input: &Input<'_>, i: usize, mut note: Note, keys: (KeyId, KeyId), out: &mut Emission) -> Result<bool, OperatorError> {
         let t_ms = input.times[i];
         let told_ms = input.reset_ms(i);
         let in_reach = t_ms >= note.newest_ms.saturating_sub(self.spec.at_most_ms);
@@ -290,10 +232,7 @@ impl Since {
                 (note.value_ms, note.value) = (t_ms, v);
             }
         }
-        if note.reset_ms != known.reset_ms
-            || note.value_ms != known.value_ms
-            || note.value.to_bits() != known.value.to_bits()
-        {
+        if note.reset_ms != known.reset_ms || note.value_ms != known.value_ms || note.value.to_bits() != known.value.to_bits() {
             self.state.put(keys.1, &note, None);
         }
         let after = self.present(keys.0, &note);
@@ -301,14 +240,7 @@ impl Since {
             return Ok(false);
         }
         let row = self.state.note(keys.1)?.map_or(&[][..], |n| n.1);
-        out.push(
-            row,
-            note.newest_ms,
-            note.newest_ms,
-            input.offsets[i],
-            true,
-            &after,
-        )?;
+        out.push(row, note.newest_ms, note.newest_ms, input.offsets[i], true, &after)?;
         Ok(true)
     }
 
@@ -319,8 +251,7 @@ impl Since {
 
     fn window(&mut self, key: KeyId, row_ms: i64, reset_ms: i64) -> Found {
         let SinceState { stored, blocks, .. } = &mut self.state;
-        self.walk
-            .window(&self.plan, &stored.panes, blocks, key, row_ms, reset_ms)
+        self.walk.window(&self.plan, &stored.panes, blocks, key, row_ms, reset_ms)
     }
 
     /// Takes row `i` into its pane: the one on the grid, unless a reset or a broken pane divides that.
@@ -328,11 +259,7 @@ impl Since {
         let t_ms = input.times[i];
         let grid = t_ms.saturating_sub(t_ms.rem_euclid(self.spec.pane_ms));
         let panes = &mut self.state.stored.panes;
-        let before = panes
-            .values(key)
-            .rev()
-            .find(|p| p.0 <= t_ms)
-            .filter(|p| p.0 >= grid);
+        let before = panes.values(key).rev().find(|p| p.0 <= t_ms).filter(|p| p.0 >= grid);
         let mut start = before.map_or(grid, |p| p.0).max(reset_ms);
         if newest && before.is_some_and(|p| p.1[pane::BROKEN] != 0.0) {
             start = t_ms;
@@ -351,8 +278,7 @@ impl Since {
         if out.len() == 0 {
             return Ok(RecordBatch::new_empty(self.output.clone()));
         }
-        out.finish()
-            .project(cx, &self.inner, &self.columns, &self.output)
+        out.finish().project(cx, &self.inner, &self.columns, &self.output)
     }
 }
 
@@ -360,14 +286,7 @@ impl Operator for Since {
     fn process(&mut self, cx: &mut Context, rows: &RecordBatch) -> Result<(), OperatorError> {
         cx.counts.input += rows.num_rows() as u64;
         let (plan, drop) = (&self.plan, &self.spec.drop);
-        let (rows, (args, watched)) = evaluate_input(cx, rows, |r| {
-            Ok((
-                plan.evaluate(r)?,
-                drop.as_ref()
-                    .map(|d| evaluate_f64(&d.value, r))
-                    .transpose()?,
-            ))
-        })?;
+        let (rows, (args, watched)) = evaluate_input(cx, rows, |r| Ok((plan.evaluate(r)?, drop.as_ref().map(|d| evaluate_f64(&d.value, r)).transpose()?)))?;
         self.fold(cx, &rows, args, watched)
     }
 
@@ -376,12 +295,7 @@ impl Operator for Since {
         for due in fired.due.chunks(OUTPUT_ROWS) {
             let mut out = Emission::new(&self.codec, &self.plan);
             for (due_ms, note_key) in due {
-                let Some(key) = self
-                    .state
-                    .stored
-                    .panes
-                    .find(self.state.stored.notes.key_bytes(*note_key))
-                else {
+                let Some(key) = self.state.stored.panes.find(self.state.stored.notes.key_bytes(*note_key)) else {
                     continue;
                 };
                 let Some(reset_ms) = self.state.note(*note_key)?.map(|n| n.0.reset_ms) else {

@@ -57,13 +57,7 @@ pub(super) fn lowest_ms(pane: &[f64]) -> f64 {
 }
 
 /// Takes a row's time and watched value in; `newest`: no row of the key is newer.
-pub(super) fn fold(
-    pane: &mut [f64],
-    t_ms: i64,
-    value: Option<f64>,
-    fall: Option<Fall>,
-    newest: bool,
-) {
+pub(super) fn fold(pane: &mut [f64], t_ms: i64, value: Option<f64>, fall: Option<Fall>, newest: bool) {
     let t = t_ms as f64;
     pane[FIRST_MS] = pane[FIRST_MS].min(t);
     pane[LAST_MS] = pane[LAST_MS].max(t);
@@ -119,25 +113,11 @@ impl Note {
     const BYTES: usize = 48;
 
     /// For a key never seen.
-    pub(super) const NEW: Note = Note {
-        newest_ms: i64::MIN,
-        offset: 0,
-        reset_ms: i64::MIN,
-        quiet_from_ms: i64::MIN,
-        value_ms: i64::MIN,
-        value: f64::NAN,
-    };
+    pub(super) const NEW: Note = Note { newest_ms: i64::MIN, offset: 0, reset_ms: i64::MIN, quiet_from_ms: i64::MIN, value_ms: i64::MIN, value: f64::NAN };
 
     /// Overwrites the note in `bytes`, keeps the row behind it.
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
-        let head = [
-            self.newest_ms,
-            self.offset,
-            self.reset_ms,
-            self.quiet_from_ms,
-            self.value_ms,
-            self.value.to_bits() as i64,
-        ];
+        let head = [self.newest_ms, self.offset, self.reset_ms, self.quiet_from_ms, self.value_ms, self.value.to_bits() as i64];
         bytes.resize(bytes.len().max(Self::BYTES), 0);
         for (n, v) in head.iter().enumerate() {
             bytes[n * 8..n * 8 + 8].copy_from_slice(&v.to_le_bytes());
@@ -146,25 +126,13 @@ impl Note {
 
     /// The note and the row behind it.
     pub(super) fn read(bytes: &[u8]) -> Result<(Note, &[u8]), StateError> {
-        let (head, row) = bytes
-            .split_first_chunk::<{ Note::BYTES }>()
-            .ok_or_else(|| StateError(format!("a note of {} bytes", bytes.len())))?;
+        let (head, row) = bytes.split_first_chunk::<{ Note::BYTES }>().ok_or_else(|| StateError(format!("a note of {} bytes", bytes.len())))?;
         let mut numbers = [0i64; 6];
         for (n, b) in numbers.iter_mut().zip(head.chunks_exact(8)) {
             *n = i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
         }
         let [newest_ms, offset, reset_ms, quiet_from_ms, value_ms, value] = numbers;
-        Ok((
-            Note {
-                newest_ms,
-                offset,
-                reset_ms,
-                quiet_from_ms,
-                value_ms,
-                value: f64::from_bits(value as u64),
-            },
-            row,
-        ))
+        Ok((Note { newest_ms, offset, reset_ms, quiet_from_ms, value_ms, value: f64::from_bits(value as u64) }, row))
     }
 
     /// Puts a row behind the note.

@@ -19,11 +19,7 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn new(every_ms: Option<i64>, give_up_ms: i64, at_most_ms: i64) -> Self {
-        Timers {
-            every_ms,
-            give_up_ms,
-            at_most_ms,
-        }
+        Timers { every_ms, give_up_ms, at_most_ms }
     }
 
     /// When the key is to be answered next, if it is not given up by then.
@@ -34,9 +30,7 @@ impl Timers {
 
     /// When nothing in the key's state can matter any more.
     fn forget_ms(&self, note: &Note) -> i64 {
-        note.quiet_from_ms
-            .saturating_add(self.at_most_ms.max(self.give_up_ms))
-            .saturating_add(1)
+        note.quiet_from_ms.saturating_add(self.at_most_ms.max(self.give_up_ms)).saturating_add(1)
     }
 
     fn next_ms(&self, note: &Note) -> i64 {
@@ -67,13 +61,7 @@ pub(super) struct SinceState {
 
 impl SinceState {
     pub(super) fn new(timers: Timers, pane_ms: i64) -> Self {
-        SinceState {
-            stored: Paired::default(),
-            blocks: Blocks::new(pane_ms),
-            timers,
-            due: BTreeMap::new(),
-            armed: HashMap::default(),
-        }
+        SinceState { stored: Paired::default(), blocks: Blocks::new(pane_ms), timers, due: BTreeMap::new(), armed: HashMap::default() }
     }
 
     /// Removes the panes of a key that start before a time.
@@ -85,11 +73,7 @@ impl SinceState {
 
     /// The note of a key and the carried columns of its newest row.
     pub(super) fn note(&self, key: KeyId) -> Result<Option<(Note, &[u8])>, StateError> {
-        self.stored
-            .notes
-            .get(key, META)
-            .map(|bytes| Note::read(bytes))
-            .transpose()
+        self.stored.notes.get(key, META).map(|bytes| Note::read(bytes)).transpose()
     }
 
     /// Writes a key's note, and its newest row if that is new.
@@ -124,8 +108,7 @@ impl SinceState {
                     continue;
                 };
                 let quiet_from_ms = note.quiet_from_ms;
-                while let Some(due_ms) = self.timers.answer_ms(&note).filter(|d| *d <= watermark_ms)
-                {
+                while let Some(due_ms) = self.timers.answer_ms(&note).filter(|d| *d <= watermark_ms) {
                     fired.push((due_ms, key));
                     note.quiet_from_ms = due_ms;
                 }
@@ -139,12 +122,8 @@ impl SinceState {
             }
         }
         let notes = &self.stored.notes;
-        fired
-            .sort_unstable_by(|a, b| (a.0, notes.key_bytes(a.1)).cmp(&(b.0, notes.key_bytes(b.1))));
-        Ok(Fired {
-            due: fired,
-            forgotten,
-        })
+        fired.sort_unstable_by(|a, b| (a.0, notes.key_bytes(a.1)).cmp(&(b.0, notes.key_bytes(b.1))));
+        Ok(Fired { due: fired, forgotten })
     }
 
     /// Removes all state of these keys.
@@ -183,8 +162,8 @@ impl StateAccess for SinceState {
         }
         Ok(())
     }
-    fn scan_committed(&self, rows: &mut RowSink<'_>) {
-        self.stored.scan_committed(rows);
+    fn scan_committed_where(&self, wanted: &dyn Fn(&[u8]) -> bool, rows: &mut RowSink<'_>) {
+        self.stored.scan_committed_where(wanted, rows);
     }
     fn rows(&self) -> usize {
         self.stored.rows()

@@ -40,24 +40,12 @@ impl Walk {
                 Err(at) => horizons.insert(at, (horizon, vec![call])),
             }
         }
-        Walk {
-            at_most_ms,
-            fall,
-            horizons,
-        }
+        Walk { at_most_ms, fall, horizons }
     }
 
     /// The window of `key` as of `row_ms`, which is not before any of its rows. A pane counts for a horizon if all of
     /// its rows lie within.
-    pub(super) fn window(
-        &self,
-        plan: &AggPlan,
-        panes: &Store<Box<[f64]>>,
-        blocks: &mut Blocks,
-        key: KeyId,
-        row_ms: i64,
-        reset_ms: i64,
-    ) -> Found {
+    pub(super) fn window(&self, plan: &AggPlan, panes: &Store<Box<[f64]>>, blocks: &mut Blocks, key: KeyId, row_ms: i64, reset_ms: i64) -> Found {
         let mut results = vec![None; plan.calls()];
         let mut merged = plan.empty();
         let mut read_out = |merged: &[f64], calls: &[usize]| {
@@ -69,11 +57,7 @@ impl Walk {
         let mut window_start_ms = None;
         // The earliest watched value so far, with its time: is there a fall to it from what is before?
         let mut later: Option<(f64, f64)> = None;
-        let falls = |later: Option<(f64, f64)>, before: f64| {
-            later
-                .filter(|l| self.fall.is_some_and(|f| f.is(before, l.1)))
-                .map(|l| l.0 as i64)
-        };
+        let falls = |later: Option<(f64, f64)>, before: f64| later.filter(|l| self.fall.is_some_and(|f| f.is(before, l.1))).map(|l| l.0 as i64);
         let mut rest = panes.values(key).rev().peekable();
         // The newest block changes with every row: it is walked pane by pane.
         let mut begun = rest.peek().map(|p| blocks.start_of(p.0));
@@ -83,8 +67,7 @@ impl Walk {
                 let block = blocks.get(plan, self.fall, panes, key, blocks.start_of(start));
                 begun = Some(block.start_ms);
                 let age_ms = row_ms.saturating_sub(block.first_row_ms);
-                let whole =
-                    !block.divided && block.first_pane_ms >= reset_ms && age_ms <= self.at_most_ms;
+                let whole = !block.divided && block.first_pane_ms >= reset_ms && age_ms <= self.at_most_ms;
                 if whole && horizons.peek().is_none_or(|h| h.0 >= age_ms) {
                     if let Some((first, last)) = block.watched {
                         window_start_ms = falls(later, last);
@@ -122,11 +105,7 @@ impl Walk {
         for (_, calls) in horizons {
             read_out(&merged, calls);
         }
-        let told = (reset_ms != i64::MIN && row_ms.saturating_sub(reset_ms) <= self.at_most_ms)
-            .then_some(reset_ms);
-        Found {
-            results,
-            window_start_ms: window_start_ms.or(told),
-        }
+        let told = (reset_ms != i64::MIN && row_ms.saturating_sub(reset_ms) <= self.at_most_ms).then_some(reset_ms);
+        Found { results, window_start_ms: window_start_ms.or(told) }
     }
 }

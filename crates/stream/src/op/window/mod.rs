@@ -25,11 +25,7 @@ const OFFSET: usize = 0;
 
 /// The columns that a window stage's output expressions see: the group columns, `window_start`, `window_end` (Int64,
 /// UTC ms), `agg0` …; no system columns.
-pub fn window_schema(
-    input: &Schema,
-    group_by: &[String],
-    calls: &[AggCall],
-) -> Result<SchemaRef, OperatorError> {
+pub fn window_schema(input: &Schema, group_by: &[String], calls: &[AggCall]) -> Result<SchemaRef, OperatorError> {
     let mut fields: Vec<Field> = Vec::new();
     for i in key_indexes(input, group_by)? {
         fields.push(input.field(i).clone().with_nullable(false));
@@ -52,19 +48,12 @@ struct WindowState {
 
 impl WindowState {
     fn new() -> Self {
-        WindowState {
-            open_from_ms: i64::MIN,
-            ..WindowState::default()
-        }
+        WindowState { open_from_ms: i64::MIN, ..WindowState::default() }
     }
 
     fn derive(&mut self) {
         let notes = &self.stored.notes;
-        self.open_from_ms = notes
-            .find(b"")
-            .and_then(|k| notes.get(k, META))
-            .copied()
-            .unwrap_or(i64::MIN);
+        self.open_from_ms = notes.find(b"").and_then(|k| notes.get(k, META)).copied().unwrap_or(i64::MIN);
         self.index.clear();
         for key in self.stored.panes.keys() {
             for (start, _) in self.stored.panes.values(key) {
@@ -75,10 +64,7 @@ impl WindowState {
 
     fn close_below(&mut self, open_from_ms: i64) {
         let open = self.index.split_off(&open_from_ms);
-        for key in std::mem::replace(&mut self.index, open)
-            .into_values()
-            .flatten()
-        {
+        for key in std::mem::replace(&mut self.index, open).into_values().flatten() {
             self.stored.panes.remove_below(key, open_from_ms);
         }
         self.open_from_ms = open_from_ms;
@@ -106,8 +92,8 @@ impl StateAccess for WindowState {
         self.derive();
         Ok(())
     }
-    fn scan_committed(&self, rows: &mut RowSink<'_>) {
-        self.stored.scan_committed(rows);
+    fn scan_committed_where(&self, wanted: &dyn Fn(&[u8]) -> bool, rows: &mut RowSink<'_>) {
+        self.stored.scan_committed_where(wanted, rows);
     }
     fn rows(&self) -> usize {
         self.stored.rows()
@@ -143,11 +129,7 @@ impl Window {
         output: SchemaRef,
     ) -> Result<Self, OperatorError> {
         if window.size_ms <= 0 || window.slide_ms <= 0 {
-            return Err(OperatorError::Limit {
-                what: "window size and slide in ms (at least 1)",
-                limit: 0,
-                setting: "window",
-            });
+            return Err(OperatorError::Limit { what: "window size and slide in ms (at least 1)", limit: 0, setting: "window" });
         }
         check_numeric(calls)?;
         let plan = AggPlan::new(calls, 1);
@@ -164,12 +146,7 @@ impl Window {
         })
     }
 
-    fn fold(
-        &mut self,
-        cx: &mut Context,
-        rows: &RecordBatch,
-        args: &Args,
-    ) -> Result<(), OperatorError> {
+    fn fold(&mut self, cx: &mut Context, rows: &RecordBatch, args: &Args) -> Result<(), OperatorError> {
         let keys = Keys::new(rows, &self.group_by);
         let (times, offsets) = (times(rows), offsets(rows));
         let (mut late, mut keyless, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
@@ -213,14 +190,7 @@ impl Window {
         cx.counts.folded += folded;
         cx.counts.filtered += between;
         end_without_key(cx, rows, keyless)?;
-        end(
-            cx,
-            rows,
-            late,
-            SideKind::Late,
-            "too_late",
-            "every window of the row is closed",
-        )
+        end(cx, rows, late, SideKind::Late, "too_late", "every window of the row is closed")
     }
 
     /// Emits all windows that start before `until_ms` and are not closed.
@@ -244,12 +214,7 @@ impl Window {
             }
             let end = start + self.size_ms;
             keys.clear();
-            keys.extend(
-                self.state
-                    .index
-                    .range(start..end)
-                    .flat_map(|(_, keys)| keys),
-            );
+            keys.extend(self.state.index.range(start..end).flat_map(|(_, keys)| keys));
             keys.sort_unstable_by(|a, b| panes.key_bytes(*a).cmp(panes.key_bytes(*b)));
             keys.dedup();
             for key in &keys {
@@ -281,14 +246,7 @@ struct Emission {
 impl Emission {
     fn new(w: &Window) -> Self {
         let results = w.plan.results();
-        Emission {
-            keys: Vec::new(),
-            starts: Vec::new(),
-            ends: Vec::new(),
-            offsets: Vec::new(),
-            results,
-            merged: w.plan.empty(),
-        }
+        Emission { keys: Vec::new(), starts: Vec::new(), ends: Vec::new(), offsets: Vec::new(), results, merged: w.plan.empty() }
     }
 
     fn push(&mut self, w: &Window, key: KeyId, start: i64) {
@@ -299,11 +257,7 @@ impl Emission {
             _ => {
                 self.merged = w.plan.empty();
                 self.merged[OFFSET] = f64::NEG_INFINITY;
-                for (at, pane) in panes
-                    .values(key)
-                    .skip_while(|p| p.0 < start)
-                    .take_while(|p| p.0 < end)
-                {
+                for (at, pane) in panes.values(key).skip_while(|p| p.0 < start).take_while(|p| p.0 < end) {
                     w.plan.merge(&mut self.merged, start, pane, at);
                     self.merged[OFFSET] = self.merged[OFFSET].max(pane[OFFSET]);
                 }
@@ -331,16 +285,8 @@ impl Emission {
         columns.push(Arc::new(Int64Array::from(self.ends.clone())));
         columns.extend(self.results.finish());
         self.keys.clear();
-        let time: Vec<i64> = std::mem::take(&mut self.ends)
-            .into_iter()
-            .map(|e| e - 1)
-            .collect();
-        let made = Made {
-            time,
-            offset: std::mem::take(&mut self.offsets),
-            late: vec![false; n],
-            columns,
-        };
+        let time: Vec<i64> = std::mem::take(&mut self.ends).into_iter().map(|e| e - 1).collect();
+        let made = Made { time, offset: std::mem::take(&mut self.offsets), late: vec![false; n], columns };
         let out = made.project(cx, &w.inner, &w.columns, &w.output)?;
         cx.counts.made += out.num_rows() as u64;
         cx.emit(out);
@@ -360,9 +306,7 @@ impl Operator for Window {
         let Some(last_end) = cx.watermark_ms.checked_sub(self.size_ms) else {
             return Ok(());
         };
-        let open_from_ms = last_end
-            .saturating_sub(last_end.rem_euclid(self.slide_ms))
-            .saturating_add(self.slide_ms);
+        let open_from_ms = last_end.saturating_sub(last_end.rem_euclid(self.slide_ms)).saturating_add(self.slide_ms);
         if open_from_ms > self.state.open_from_ms {
             self.emit_until(cx, open_from_ms)?;
             self.state.close_below(open_from_ms);
