@@ -9,15 +9,10 @@ use crate::support::app::{assert_adds_up, count};
 use crate::support::outputs::{Folder, Record};
 
 /// A small city in a hurry; no model, so that nothing but the pipeline takes time.
-const CITY: [&str; 9] = [
-    "demo", "--bins", "200", "--trucks", "8", "--backfill-h", "24", "--no-model", "--seed",
-];
+const CITY: [&str; 9] = ["demo", "--bins", "200", "--trucks", "8", "--backfill-h", "24", "--no-model", "--seed"];
 
 fn city(more: &[&str]) -> Vec<&'static str> {
-    let more: Vec<&'static str> = more
-        .iter()
-        .map(|text| &*Box::leak((*text).to_owned().into_boxed_str()))
-        .collect();
+    let more: Vec<&'static str> = more.iter().map(|text| &*Box::leak((*text).to_owned().into_boxed_str())).collect();
     [&CITY[..], &more].concat()
 }
 
@@ -27,10 +22,7 @@ fn a_killed_demo_goes_on_and_each_reading_counts_once() {
     let mut app = App::stopped(&city(&["7"]), &[]);
     app.launch();
     let told = app.output();
-    assert!(
-        told.contains(&format!("{}/", app.url)),
-        "where to look: {told}"
-    );
+    assert!(told.contains(&format!("{}/", app.url)), "where to look: {told}");
     assert!(started.elapsed() < Duration::from_secs(10), "too slow");
 
     // First life: killed in the middle of the back-fill's processing.
@@ -51,17 +43,11 @@ fn a_killed_demo_goes_on_and_each_reading_counts_once() {
     app.start_again();
     let later = live(&app);
     assert!(later >= clock - 600_000, "the city went back from {clock} to {later}");
-    app.wait_for("time to go on", Duration::from_secs(20), |app| {
-        (event_now(app) > clock).then_some(())
-    });
+    app.wait_for("time to go on", Duration::from_secs(20), |app| (event_now(app) > clock).then_some(()));
     app.signal("INT");
     let ended = app.ended(Duration::from_secs(30));
     assert_eq!(ended.code, 0, "{}", ended.output);
-    assert!(
-        ended.output.contains("counts add up in every stage"),
-        "{}",
-        ended.output
-    );
+    assert!(ended.output.contains("counts add up in every stage"), "{}", ended.output);
 
     // Fourth: nobody produces any more; what was left is processed.
     let mut rest = App::stopped_at(&app.data, &["run"], &[]);
@@ -88,9 +74,7 @@ fn the_demo_ends_by_itself_after_its_duration_and_refuses_another_city_in_its_fo
 }
 
 fn event_now(app: &App) -> i64 {
-    app.get_json("/v1/pipeline")["freshness"]["event_now_ms"]
-        .as_i64()
-        .expect("a clock")
+    app.get_json("/v1/pipeline")["freshness"]["event_now_ms"].as_i64().expect("a clock")
 }
 
 /// Waits until the back-fill is through and the city lives; returns its time.
@@ -164,12 +148,7 @@ fn check(folder: &Folder) {
     let told: BTreeSet<String> = features.keys().filter(|id| id.ends_with(":f")).cloned().collect();
     let lost: Vec<&String> = on_time.difference(&told).take(5).collect();
     let invented: Vec<&String> = told.difference(&on_time).take(5).collect();
-    assert!(
-        lost.is_empty() && invented.is_empty(),
-        "lost {lost:?}, invented {invented:?} of {} readings, {} late",
-        on_time.len(),
-        late.len()
-    );
+    assert!(lost.is_empty() && invented.is_empty(), "lost {lost:?}, invented {invented:?} of {} readings, {} late", on_time.len(), late.len());
     let forecasts = folder.by_event_id("bin.forecast");
     assert_eq!(forecasts.len(), features.len(), "a forecast for each row of features");
     folder.by_event_id("bin.alert");

@@ -161,7 +161,14 @@ fn a_broker_that_restarts_or_is_away_for_long_costs_nothing_but_time() {
     println!(
         "broker restarted, then away for 20 s: {} records, {} batches sent again; longest time without output {:.1} s\n  \
          outputs: {} rows of readings, {} forecasts, {} dead letters, {} second deliveries dropped; lost, twice or out of order: {}",
-        fed.records, fed.repeats, gap.as_secs_f64(), tally.rows, tally.forecasts, tally.dead, tally.twice, tally.faults.len(),
+        fed.records,
+        fed.repeats,
+        gap.as_secs_f64(),
+        tally.rows,
+        tally.forecasts,
+        tally.dead,
+        tally.twice,
+        tally.faults.len(),
     );
     tally.assert_clean();
     assert!(tally.inputs >= RECORDS, "{tally:?}");

@@ -82,9 +82,24 @@ fn killed_every_few_seconds_under_load_equals_an_undisturbed_run() {
          transactions: {} committed, {} aborted, {} undetermined (as told before each kill)\n  \
          from a kill to the next committed output: {}\n  \
          longest time without output: {:.1} s; caught up {:.1} s after the last record; the undisturbed run took {:.1} s",
-        fed.records, fed.took.as_secs_f64(), fed.rate(), kills.len(),
-        tally.rows, tally.corrections, tally.rescored, tally.forecasts, tally.dead, tally.twice,
-        tally.faults.len(), ends[0], ends[1], ends[2], figures(&recovered), longest_gap(&seen).as_secs_f64(), caught_up.as_secs_f64(), undisturbed.as_secs_f64(),
+        fed.records,
+        fed.took.as_secs_f64(),
+        fed.rate(),
+        kills.len(),
+        tally.rows,
+        tally.corrections,
+        tally.rescored,
+        tally.forecasts,
+        tally.dead,
+        tally.twice,
+        tally.faults.len(),
+        ends[0],
+        ends[1],
+        ends[2],
+        figures(&recovered),
+        longest_gap(&seen).as_secs_f64(),
+        caught_up.as_secs_f64(),
+        undisturbed.as_secs_f64(),
     );
     tally.assert_clean();
     let compared = assert_equal(&log, (&calm.names, &calm.name), (&storm.names, &storm.name), TASKS);

@@ -7,10 +7,7 @@ use std::time::{Duration, Instant};
 use ws_log::embedded::{EmbeddedConfig, EmbeddedLog};
 use ws_log::kafka::{KafkaConfig, KafkaLog};
 use ws_stream::log::contract::{self, history, members, topics};
-use ws_stream::log::{
-    Committer, End, Epoch, EpochSet, Log, LogError, Member, Membership, Outcome, Ownership, TaskId,
-    TopicPartition, TopicSpec,
-};
+use ws_stream::log::{Committer, End, Epoch, EpochSet, Log, LogError, Member, Membership, Outcome, Ownership, TaskId, TopicPartition, TopicSpec};
 use ws_stream::records::Appends;
 
 fn log_on(kafka: &Kafka) -> KafkaLog {
@@ -33,9 +30,7 @@ fn kafka_fulfils_the_contract() {
 fn topics_made_again_and_logs_opened_again_on_kafka() {
     let Some(kafka) = Kafka::shared() else { return };
     let log = log_on(kafka);
-    topics::recreated_topic_has_another_id(&log, &prefix("again"), &|name| {
-        log.delete_topic(name).expect("deleting")
-    });
+    topics::recreated_topic_has_another_id(&log, &prefix("again"), &|name| log.delete_topic(name).expect("deleting"));
     members::survives_reopening(&|| Box::new(log_on(kafka)), &prefix("reopen"));
 }
 
@@ -47,11 +42,7 @@ fn random_histories_on_kafka_agree_with_the_model_and_the_embedded_log() {
     for seed in [1, 2] {
         let name = prefix(&format!("history{seed}"));
         let there = history::random(&log_on(kafka), &name, seed, 40);
-        assert_eq!(
-            there,
-            history::random(&embedded, &name, seed, 40),
-            "seed {seed}"
-        );
+        assert_eq!(there, history::random(&embedded, &name, seed, 40), "seed {seed}");
     }
 }
 
@@ -60,19 +51,9 @@ const NOWHERE: &str = "127.0.0.1:1";
 
 fn names_the_address(what: &str, started: Instant, error: LogError) {
     let text = error.to_string();
-    assert!(
-        matches!(error, LogError::Unavailable { .. }),
-        "{what}: {text}"
-    );
-    assert!(
-        text.contains(NOWHERE) && text.contains("broker"),
-        "{what} must name the address and what to do: {text}"
-    );
-    assert!(
-        started.elapsed() < Duration::from_secs(8),
-        "{what} took {:?}",
-        started.elapsed()
-    );
+    assert!(matches!(error, LogError::Unavailable { .. }), "{what}: {text}");
+    assert!(text.contains(NOWHERE) && text.contains("broker"), "{what} must name the address and what to do: {text}");
+    assert!(started.elapsed() < Duration::from_secs(8), "{what} took {:?}", started.elapsed());
 }
 
 #[test]
@@ -84,50 +65,23 @@ fn an_absent_broker_is_named_in_time() {
     let log = KafkaLog::new(config);
     let at = TopicPartition::new("nothing", 0);
     let mut admin = log.admin().expect("an admin needs no broker yet");
-    let spec = TopicSpec {
-        name: at.topic.clone(),
-        partitions: 1,
-        config: vec![],
-    };
+    let spec = TopicSpec { name: at.topic.clone(), partitions: 1, config: vec![] };
     let start = Instant::now;
 
     let t = start();
-    names_the_address(
-        "describing",
-        t,
-        admin.topic("nothing").expect_err("no broker"),
-    );
+    names_the_address("describing", t, admin.topic("nothing").expect_err("no broker"));
     let t = start();
-    names_the_address(
-        "the cluster's id",
-        t,
-        admin.cluster_id().expect_err("no broker"),
-    );
+    names_the_address("the cluster's id", t, admin.cluster_id().expect_err("no broker"));
     let t = start();
     names_the_address("creating", t, admin.create(&[spec]).expect_err("no broker"));
     let t = start();
-    names_the_address(
-        "asking for the end",
-        t,
-        admin.end(&at, End::Stable).expect_err("no broker"),
-    );
+    names_the_address("asking for the end", t, admin.end(&at, End::Stable).expect_err("no broker"));
     let t = start();
     let mut one = Appends::new(at.topic.clone());
     one.push(0, 1, None, Some(b"x"), &[]);
-    names_the_address(
-        "appending",
-        t,
-        log.appender()
-            .expect("an appender")
-            .append(&[one])
-            .expect_err("no broker"),
-    );
+    names_the_address("appending", t, log.appender().expect("an appender").append(&[one]).expect_err("no broker"));
     let t = start();
-    let member = Member {
-        topology: "absent".into(),
-        slot: 0,
-        tasks: 1,
-    };
+    let member = Member { topology: "absent".into(), slot: 0, tasks: 1 };
     names_the_address("joining", t, log.join(&member).err().expect("no broker"));
     let t = start();
     let mut reader = log.reader().expect("a reader");
@@ -149,10 +103,7 @@ fn a_record_beyond_the_limit_is_refused_and_the_next_commit_succeeds() {
     large.push(0, 1, None, Some(b"ghost"), &[]);
     large.push(0, 1, None, Some(&vec![1; 2_000_000]), &[]);
     match worker.committer.commit(&worker.set(1, large)) {
-        Outcome::Aborted(why) => assert!(
-            why.contains("2000000 bytes") && why.contains("message_max_bytes"),
-            "{why}"
-        ),
+        Outcome::Aborted(why) => assert!(why.contains("2000000 bytes") && why.contains("message_max_bytes"), "{why}"),
         other => panic!("a record beyond the limit must abort: {other:?}"),
     }
     worker.commit(1);
@@ -204,29 +155,12 @@ struct Worker {
 impl Worker {
     fn start(log: &KafkaLog, topology: &str) -> Worker {
         let out = TopicPartition::new(format!("{topology}.out"), 0);
-        let spec = TopicSpec {
-            name: out.topic.clone(),
-            partitions: 1,
-            config: vec![],
-        };
-        log.admin()
-            .expect("an admin")
-            .create(&[spec])
-            .expect("creating");
-        let member = Member {
-            topology: topology.into(),
-            slot: 0,
-            tasks: 1,
-        };
+        let spec = TopicSpec { name: out.topic.clone(), partitions: 1, config: vec![] };
+        log.admin().expect("an admin").create(&[spec]).expect("creating");
+        let member = Member { topology: topology.into(), slot: 0, tasks: 1 };
         let (mut committer, membership) = log.join(&member).expect("joining");
         committer.open().expect("opening");
-        let mut worker = Worker {
-            committer,
-            membership,
-            out,
-            owned: false,
-            failures: 0,
-        };
+        let mut worker = Worker { committer, membership, out, owned: false, failures: 0 };
         worker.wait_owned();
         worker
     }
@@ -253,52 +187,28 @@ impl Worker {
     }
 
     fn set(&self, number: u64, appends: Appends) -> EpochSet {
-        EpochSet {
-            id: number,
-            epochs: vec![Epoch {
-                task: TaskId(0),
-                incarnation: 1,
-                number,
-                positions: vec![],
-                appends: vec![appends],
-            }],
-        }
+        EpochSet { id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends: vec![appends] }] }
     }
 
     /// Until it is certain that the epoch is committed.
     fn commit(&mut self, number: u64) {
         let mut appends = Appends::new(self.out.topic.clone());
-        appends.push(
-            0,
-            number as i64,
-            Some(b"k"),
-            Some(number.to_string().as_bytes()),
-            &[],
-        );
+        appends.push(0, number as i64, Some(b"k"), Some(number.to_string().as_bytes()), &[]);
         let set = self.set(number, appends);
         let deadline = Instant::now() + Duration::from_secs(90);
         loop {
-            assert!(
-                Instant::now() < deadline,
-                "epoch {number} was never committed"
-            );
+            assert!(Instant::now() < deadline, "epoch {number} was never committed");
             match self.committer.commit(&set) {
                 Outcome::Committed => return,
                 Outcome::Aborted(_) => {}
                 Outcome::Unknown(_) => {
                     while self.committer.open().is_err() {
-                        assert!(
-                            Instant::now() < deadline,
-                            "the identity could not be opened again"
-                        );
+                        assert!(Instant::now() < deadline, "the identity could not be opened again");
                     }
                     let progress = loop {
                         match self.committer.progress(&[TaskId(0)]) {
                             Ok(p) => break p[0].number,
-                            Err(e) => assert!(
-                                Instant::now() < deadline,
-                                "progress could not be read: {e}"
-                            ),
+                            Err(e) => assert!(Instant::now() < deadline, "progress could not be read: {e}"),
                         }
                     };
                     if progress == number {
@@ -321,9 +231,7 @@ impl Worker {
         let mut after = 0;
         while after < 5 {
             for (_, records) in reader.poll(100).expect("polling") {
-                values.extend((0..records.rows.len()).map(|i| {
-                    String::from_utf8_lossy(records.value(i).unwrap_or_default()).into_owned()
-                }));
+                values.extend((0..records.rows.len()).map(|i| String::from_utf8_lossy(records.value(i).unwrap_or_default()).into_owned()));
             }
             after += usize::from(values.len() >= count);
             assert!(Instant::now() < deadline, "only these came: {values:?}");

@@ -89,8 +89,20 @@ fn two_processes_share_the_tasks_and_one_takes_over_from_the_other() {
          one killed: the other runs all tasks after {:.1} s, every partition has output again after {:.1} s\n  \
          started again: shared after {:.1} s; stopped in good order: every partition has output again after {:.1} s\n  \
          outputs: {} rows of readings, {} of timers, {} forecasts, {} dead letters; lost, twice or out of order: {}",
-        fed.records, fed.rate(), shared.0, shared.1, joined.as_secs_f64(), taken.as_secs_f64(), back.as_secs_f64(),
-        joined_again.as_secs_f64(), after_leaving.as_secs_f64(), tally.rows, tally.rescored, tally.forecasts, tally.dead, tally.faults.len(),
+        fed.records,
+        fed.rate(),
+        shared.0,
+        shared.1,
+        joined.as_secs_f64(),
+        taken.as_secs_f64(),
+        back.as_secs_f64(),
+        joined_again.as_secs_f64(),
+        after_leaving.as_secs_f64(),
+        tally.rows,
+        tally.rescored,
+        tally.forecasts,
+        tally.dead,
+        tally.faults.len(),
     );
     tally.assert_clean();
     assert!(tally.inputs >= records && tally.rescored > 0 && tally.dead > 0, "{tally:?}");

@@ -16,3 +16,4 @@ mod robust;
 mod servers;
 mod support;
 mod tidy;
+mod wyndham;

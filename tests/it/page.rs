@@ -39,11 +39,7 @@ fn the_page_shows_a_living_city() {
     a_bin(&mut page, &app);
     the_keyboard_and_a_link(&mut page, &app);
 
-    let foreign: Vec<&String> = page
-        .asked
-        .iter()
-        .filter(|url| !url.starts_with(&app.url) && *url != "about:blank" && !url.starts_with("data:"))
-        .collect();
+    let foreign: Vec<&String> = page.asked.iter().filter(|url| !url.starts_with(&app.url) && *url != "about:blank" && !url.starts_with("data:")).collect();
     assert!(foreign.is_empty(), "the page asks others: {foreign:?}");
     assert!(page.complaints.is_empty(), "{:#?}", page.complaints);
 
@@ -100,10 +96,7 @@ fn the_strip(page: &mut Page, app: &App) {
 fn the_lists(page: &mut Page, app: &App) {
     page.click("#tab-alerts");
     page.wait("!document.querySelector('#panel-alerts').hidden", SOON);
-    page.wait(
-        "document.querySelectorAll('#alert-rows .row').length === Number(document.querySelector('#alert-count').textContent)",
-        SOON,
-    );
+    page.wait("document.querySelectorAll('#alert-rows .row').length === Number(document.querySelector('#alert-count').textContent)", SOON);
     let alerts = app.get_json("/v1/alerts?limit=2000")["alerts"].as_array().map_or(0, Vec::len);
     assert!(alerts > 0 && page.number_of("#alert-rows .row") > 0, "a city without any trouble: {alerts}");
     let file = pictures().join("alerts.png");

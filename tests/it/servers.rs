@@ -16,22 +16,13 @@ fn a_broker_comes_back_on_its_address_and_goes_with_its_guard() {
         return;
     };
     let address = kafka.bootstrap.clone();
-    assert!(
-        TcpStream::connect(&address).is_ok(),
-        "nobody listens on {address}"
-    );
+    assert!(TcpStream::connect(&address).is_ok(), "nobody listens on {address}");
     let first = kafka.pids();
 
     kafka.kill(0);
-    assert!(
-        TcpStream::connect(&address).is_err(),
-        "a killed broker still listens"
-    );
+    assert!(TcpStream::connect(&address).is_err(), "a killed broker still listens");
     kafka.start_again(0);
-    assert!(
-        TcpStream::connect(&address).is_ok(),
-        "the broker did not come back on {address}"
-    );
+    assert!(TcpStream::connect(&address).is_ok(), "the broker did not come back on {address}");
     kafka.restart();
     assert_eq!(kafka.bootstrap, address);
     let last = kafka.pids();
@@ -44,12 +35,7 @@ fn a_broker_comes_back_on_its_address_and_goes_with_its_guard() {
 #[test]
 fn a_shared_broker_outlives_the_thread_that_started_it() {
     let starter = std::thread::Builder::new().name("servers::a_shared_broker".into());
-    let Some(kafka) = starter
-        .spawn(Kafka::shared)
-        .expect("a thread")
-        .join()
-        .expect("the starting thread")
-    else {
+    let Some(kafka) = starter.spawn(Kafka::shared).expect("a thread").join().expect("the starting thread") else {
         return;
     };
     std::thread::sleep(Duration::from_millis(300));
@@ -74,8 +60,7 @@ fn the_browser_runs_a_pages_script() {
     let Some(browser) = Browser::find() else {
         return;
     };
-    let page =
-        "data:text/html,<p id=bin></p><script>bin.textContent='full in '+(2+3)+' h'</script>";
+    let page = "data:text/html,<p id=bin></p><script>bin.textContent='full in '+(2+3)+' h'</script>";
     let document = browser.document(page, 200);
     assert!(document.contains("full in 5 h"), "{document}");
 
@@ -98,22 +83,14 @@ fn a_server_dies_with_a_killed_test_process() {
         return;
     }
     let mut process = Command::new(std::env::current_exe().expect("this binary"))
-        .args([
-            "--exact",
-            "servers::a_server_dies_with_a_killed_test_process",
-            "--nocapture",
-        ])
+        .args(["--exact", "servers::a_server_dies_with_a_killed_test_process", "--nocapture"])
         .env(ORPHAN_MAKER, "1")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("a second test process");
     let output = std::io::BufReader::new(process.stdout.take().expect("its output"));
-    let line = output
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| line.split_once("PID ").map(|(_, rest)| rest.to_owned()))
-        .expect("the server's pid");
+    let line = output.lines().map_while(Result::ok).find_map(|line| line.split_once("PID ").map(|(_, rest)| rest.to_owned())).expect("the server's pid");
     let (pid, dir) = line.split_once(' ').expect("pid and folder");
     let pid: u32 = pid.parse().expect("a pid");
     assert!(is_running(pid));
@@ -121,12 +98,7 @@ fn a_server_dies_with_a_killed_test_process() {
     process.kill().expect("the kill");
     process.wait().expect("its end");
     let gone = within(Duration::from_secs(10), || (!is_running(pid)).then_some(()));
-    assert!(
-        gone.is_some(),
-        "the server outlived the process that started it"
-    );
-    let removed = within(Duration::from_secs(10), || {
-        (!std::path::Path::new(dir).exists()).then_some(())
-    });
+    assert!(gone.is_some(), "the server outlived the process that started it");
+    let removed = within(Duration::from_secs(10), || (!std::path::Path::new(dir).exists()).then_some(()));
     assert!(removed.is_some(), "{dir} was left behind");
 }

@@ -48,12 +48,7 @@ fn nothing_is_left_unfinished_or_ignored() {
 }
 
 fn clean(faults: Vec<Fault>) {
-    assert!(
-        faults.is_empty(),
-        "{} fault(s):\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
+    assert!(faults.is_empty(), "{} fault(s):\n{}", faults.len(), faults.join("\n"));
 }
 
 /// The rules on planted faults: each must be found, and its innocent neighbour left alone.
@@ -69,33 +64,17 @@ mod planted {
 
     #[test]
     fn a_long_file_is_found_and_a_stale_ratchet_too() {
-        let tree = Tree::of(&[
-            ("crates/log/src/long.rs", &"// a line\n".repeat(601)),
-            ("a.rs", &"//\n".repeat(600)),
-        ]);
-        only(
-            &rules::long_files(&tree, &[]),
-            "crates/log/src/long.rs: 601 lines",
-        );
+        let tree = Tree::of(&[("crates/log/src/long.rs", &"// a line\n".repeat(601)), ("a.rs", &"//\n".repeat(600))]);
+        only(&rules::long_files(&tree, &[]), "crates/log/src/long.rs: 601 lines");
         assert!(rules::long_files(&tree, &[("crates/log/src/long.rs", 601)]).is_empty());
-        only(
-            &rules::long_files(&tree, &[("crates/log/src/long.rs", 602)]),
-            "lower the ratchet",
-        );
+        only(&rules::long_files(&tree, &[("crates/log/src/long.rs", 602)]), "lower the ratchet");
         let shrunk = Tree::of(&[("crates/log/src/long.rs", "//! Short now.\n")]);
-        only(
-            &rules::long_files(&shrunk, &[("crates/log/src/long.rs", 601)]),
-            "take it off the ratchet",
-        );
+        only(&rules::long_files(&shrunk, &[("crates/log/src/long.rs", 601)]), "take it off the ratchet");
     }
 
     #[test]
     fn a_file_without_introduction_is_found() {
-        let tree = Tree::of(&[
-            ("a.rs", "use std::fmt;\n//! Too late.\n"),
-            ("b.rs", "//! What and why.\n"),
-            ("c.rs", "//!\n"),
-        ]);
+        let tree = Tree::of(&[("a.rs", "use std::fmt;\n//! Too late.\n"), ("b.rs", "//! What and why.\n"), ("c.rs", "//!\n")]);
         let faults = rules::files_without_introduction(&tree);
         assert_eq!(faults.len(), 2, "{faults:#?}");
     }
@@ -114,89 +93,47 @@ mod planted {
             only(&rules::upward_dependencies(&stream(upward)), "ws-log");
         }
         let log = "[features]\nws-sim = []\n[dependencies]\nws-stream.workspace = true\n";
-        assert!(
-            rules::upward_dependencies(&Tree::of(&[("crates/log/Cargo.toml", log)])).is_empty()
-        );
-        only(
-            &rules::upward_dependencies(&Tree::of(&[("crates/new/Cargo.toml", "")])),
-            "has no place in the order",
-        );
+        assert!(rules::upward_dependencies(&Tree::of(&[("crates/log/Cargo.toml", log)])).is_empty());
+        only(&rules::upward_dependencies(&Tree::of(&[("crates/new/Cargo.toml", "")])), "has no place in the order");
     }
 
     #[test]
     fn datafusion_outside_its_rooms_is_found() {
         let uses = "[dependencies]\ndatafusion-expr.workspace = true\n";
-        let tree = Tree::of(&[
-            ("crates/plan/Cargo.toml", uses),
-            ("crates/log/Cargo.toml", uses),
-        ]);
+        let tree = Tree::of(&[("crates/plan/Cargo.toml", uses), ("crates/log/Cargo.toml", uses)]);
         only(&rules::datafusion_outside_its_rooms(&tree), "crates/log");
     }
 
     #[test]
     fn an_invariant_without_a_living_test_is_found() {
         let test = "//! Tests.\n#[test]\nfn commits_together() {}\nfn helper() {}\n";
-        let check = |architecture: &str| {
-            rules::invariants_without_test(&Tree::of(&[
-                ("ARCHITECTURE.md", architecture),
-                ("crates/stream/src/commit.rs", test),
-            ]))
-        };
+        let check = |architecture: &str| rules::invariants_without_test(&Tree::of(&[("ARCHITECTURE.md", architecture), ("crates/stream/src/commit.rs", test)]));
         let named = "### Invariant 1 — One epoch\nWords.\nTest: `stream::commit::tests::commits_together`\n";
         assert!(check(named).is_empty(), "{:#?}", check(named));
-        only(
-            &check(&named.replace("together`", "apart`")),
-            "commits_apart",
-        );
-        only(
-            &check(&named.replace("commits_together", "helper")),
-            "helper",
-        );
-        only(
-            &check(&named.replace("stream::commit", "log::kafka")),
-            "log::kafka",
-        );
-        only(
-            &check("### Invariant 1 — One epoch\nWords.\n"),
-            "names no test",
-        );
-        only(
-            &check(&named.replace("Invariant 1", "Invariant 2")),
-            "Invariant 1 is missing",
-        );
+        only(&check(&named.replace("together`", "apart`")), "commits_apart");
+        only(&check(&named.replace("commits_together", "helper")), "helper");
+        only(&check(&named.replace("stream::commit", "log::kafka")), "log::kafka");
+        only(&check("### Invariant 1 — One epoch\nWords.\n"), "names no test");
+        only(&check(&named.replace("Invariant 1", "Invariant 2")), "Invariant 1 is missing");
         only(&check("No invariants here.\n"), "no invariant");
-        only(
-            &rules::invariants_without_test(&Tree::of(&[])),
-            "ARCHITECTURE.md",
-        );
+        only(&rules::invariants_without_test(&Tree::of(&[])), "ARCHITECTURE.md");
     }
 
     #[test]
     fn a_path_of_one_machine_is_found() {
         let home = ["/ho", "me/"].concat();
         let line = format!("data = \"{home}someone/data\"\n");
-        only(
-            &rules::machine_paths(&Tree::of(&[("docs/a.md", &line)])),
-            "docs/a.md:1",
-        );
+        only(&rules::machine_paths(&Tree::of(&[("docs/a.md", &line)])), "docs/a.md:1");
         let innocent = format!("see https://example.org{home}page and $X{home} and .cache{home}\n");
         assert!(rules::machine_paths(&Tree::of(&[("docs/a.md", &innocent)])).is_empty());
     }
 
     #[test]
     fn unfinished_code_and_ignored_tests_are_found() {
-        for mark in [
-            ["to", "do!()"],
-            ["unimple", "mented!(\"x\")"],
-            ["#[ign", "ore]"],
-            ["#[ign", "ore = \"slow\"]"],
-        ] {
+        for mark in [["to", "do!()"], ["unimple", "mented!(\"x\")"], ["#[ign", "ore]"], ["#[ign", "ore = \"slow\"]"]] {
             let code = format!("//! A file.\n    {}\n", mark.concat());
             only(&rules::unfinished(&Tree::of(&[("a.rs", &code)])), "a.rs:2");
         }
-        assert!(
-            rules::unfinished(&Tree::of(&[("a.rs", "//! A file.\n// nothing to do!\n")]))
-                .is_empty()
-        );
+        assert!(rules::unfinished(&Tree::of(&[("a.rs", "//! A file.\n// nothing to do!\n")])).is_empty());
     }
 }

@@ -46,8 +46,15 @@ pub fn run() -> Result<(), Failure> {
     let board = Board::default();
     let snapshots: Option<PathBuf> = None;
     let engine = Engine::start(EngineOptions {
-        topology: Arc::new(topology), log: log.clone(), edge: Arc::new(edge), models: Models::default(), first_slot: 0, workers,
-        create_outputs: true, snapshots, worker: WorkerOptions { commit_interval_ms, snapshot_interval_ms: 0, ..WorkerOptions::default() },
+        topology: Arc::new(topology),
+        log: log.clone(),
+        edge: Arc::new(edge),
+        models: Models::default(),
+        first_slot: 0,
+        workers,
+        create_outputs: true,
+        snapshots,
+        worker: WorkerOptions { commit_interval_ms, snapshot_interval_ms: 0, ..WorkerOptions::default() },
         board: board.clone(),
     })?;
     let total: i64 = ends.iter().map(|(_, e)| *e).sum();

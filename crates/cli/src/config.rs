@@ -146,17 +146,22 @@ impl Config {
             f = f.merge(Toml::file_exact(path));
         }
         // Flags read some variables themselves, tests and benchmarks others: not all that begins with WS_ is a setting.
-        let is_setting = |name: &str| !["config", "log_filter", "shared_data"].contains(&name) && !["test_", "require_", "kill_"].iter().any(|p| name.starts_with(p));
+        let is_setting =
+            |name: &str| !["config", "log_filter", "shared_data"].contains(&name) && !["test_", "require_", "kill_"].iter().any(|p| name.starts_with(p));
         f = f.merge(Env::prefixed("WS_").filter(move |k| is_setting(&k.as_str().to_ascii_lowercase())).split("__"));
         for (key, value) in flags {
             f = f.merge((key, value));
         }
         let config: Config = f.extract().map_err(|e| {
-            ConfigError(e.into_iter().map(|e| {
-                let at = e.path.join(".");
-                let from = e.metadata.as_ref().map(|m| format!(" (from {})", m.name)).unwrap_or_default();
-                format!("{}{}{from}", if at.is_empty() { String::new() } else { format!("`{at}`: ") }, e.kind)
-            }).collect())
+            ConfigError(
+                e.into_iter()
+                    .map(|e| {
+                        let at = e.path.join(".");
+                        let from = e.metadata.as_ref().map(|m| format!(" (from {})", m.name)).unwrap_or_default();
+                        format!("{}{}{from}", if at.is_empty() { String::new() } else { format!("`{at}`: ") }, e.kind)
+                    })
+                    .collect(),
+            )
         })?;
         config.check()?;
         Ok(config)
@@ -169,10 +174,16 @@ impl Config {
                 bad.push(what);
             }
         };
-        need(self.api.address.ip().is_loopback(), format!("`api.address` is {}: only loopback addresses are taken, because there is no authentication yet; put a proxy in front", self.api.address));
+        need(
+            self.api.address.ip().is_loopback(),
+            format!("`api.address` is {}: only loopback addresses are taken, because there is no authentication yet; put a proxy in front", self.api.address),
+        );
         need((1..=64).contains(&self.engine.workers), format!("`engine.workers` is {}: 1 to 64, about one per core", self.engine.workers));
         need((1..=60_000).contains(&self.engine.commit_interval_ms), format!("`engine.commit_interval_ms` is {}: 1 to 60000", self.engine.commit_interval_ms));
-        need(self.engine.snapshot_interval_ms == 0 || self.engine.snapshot_interval_ms >= 1_000, format!("`engine.snapshot_interval_ms` is {}: 0 (none) or at least 1000", self.engine.snapshot_interval_ms));
+        need(
+            self.engine.snapshot_interval_ms == 0 || self.engine.snapshot_interval_ms >= 1_000,
+            format!("`engine.snapshot_interval_ms` is {}: 0 (none) or at least 1000", self.engine.snapshot_interval_ms),
+        );
         need(self.log.kind != LogKind::Kafka || !self.log.bootstrap.trim().is_empty(), "`log.bootstrap` is empty: host:port of a Kafka broker".into());
         need(self.view.kind != ViewKind::Redis || self.view.url.starts_with("redis"), format!("`view.url` is {}: redis://host:port/", self.view.url));
         for t in &self.topologies {
@@ -188,7 +199,8 @@ mod tests {
     use super::*;
 
     fn from(text: &str) -> Result<Config, ConfigError> {
-        let file = std::env::temp_dir().join(format!("ws-config-{}-{:x}.toml", std::process::id(), text.len() * 31 + text.bytes().map(usize::from).sum::<usize>()));
+        let file =
+            std::env::temp_dir().join(format!("ws-config-{}-{:x}.toml", std::process::id(), text.len() * 31 + text.bytes().map(usize::from).sum::<usize>()));
         std::fs::write(&file, text).unwrap();
         let c = Config::load(Some(&file), Vec::new());
         std::fs::remove_file(file).unwrap();

@@ -1,7 +1,7 @@
 //! What tasks and plans need from the edge: codecs by the schema registry, the rules behind models, and contracts.
 
-use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
+use std::sync::Arc;
 use ws_inference::{FillHeuristic, FillHeuristicOptions};
 use ws_log::avro::{AvroDecoder, AvroEncoder, JsonEncoder};
 use ws_log::registry::Registry;

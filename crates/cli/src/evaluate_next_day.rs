@@ -47,18 +47,10 @@ pub struct NextDayEvaluation {
 impl fmt::Display for NextDayEvaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.name, self.ingest)?;
-        writeln!(
-            f,
-            "{} rows of {FEATURES} caused by readings; those the source doubts count as faults",
-            self.feature_rows
-        )?;
+        writeln!(f, "{} rows of {FEATURES} caused by readings; those the source doubts count as faults", self.feature_rows)?;
         write!(f, "{}", self.report)?;
         if let Some(floor) = &self.floor {
-            writeln!(
-                f,
-                "  floor      AUC {:.3} AP {:.3} (of the mapping, for all rows)",
-                floor.auc, floor.average_precision
-            )?;
+            writeln!(f, "  floor      AUC {:.3} AP {:.3} (of the mapping, for all rows)", floor.auc, floor.average_precision)?;
         }
         write!(f, "features: {}", self.report.features.join(", "))
     }
@@ -86,14 +78,7 @@ impl NextDayEvaluation {
 pub fn run(map: &Path, file: &str, seed: u64, json: bool) -> Result<(), Failure> {
     let registry = plans::registry(None)?;
     let topology = plans::bin_fill(&RegistryEdge::new(registry.clone()))?.topology;
-    let evaluation = evaluate(
-        map,
-        file,
-        seed,
-        Arc::new(topology),
-        registry,
-        &mut std::io::stderr(),
-    )?;
+    let evaluation = evaluate(map, file, seed, Arc::new(topology), registry, &mut std::io::stderr())?;
     match json {
         true => println!("{}", evaluation.to_json()),
         false => println!("{evaluation}"),
@@ -116,62 +101,32 @@ pub fn evaluate(
     let map = load_map(map, &registry)?;
     let mut report = Report::new(file, 20, notes);
     let rows = read::open(file, None, &map)?;
-    let (references, rows) = sorted(&map, &registry, rows, usize::MAX, &mut report, |_| {
-        Ok(false)
-    })?;
+    let (references, rows) = sorted(&map, &registry, rows, usize::MAX, &mut report, |_| Ok(false))?;
     if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
         report.summary.at(first.time_ms);
         report.summary.at(last.time_ms);
     }
     for row in references.iter().chain(&rows) {
-        *report
-            .summary
-            .sent
-            .entry(row.topic.to_string())
-            .or_default() += 1;
+        *report.summary.sent.entry(row.topic.to_string()).or_default() += 1;
     }
     report.summary.references = references.len() as u64;
     report.summary.dry_run = true;
     let batches = features(&map, &references, &rows, topology, registry)?;
-    let options = NextDayOptions {
-        seed,
-        trained_at_ms: report.summary.last_ms.unwrap_or_default(),
-        ..NextDayOptions::default()
-    };
+    let options = NextDayOptions { seed, trained_at_ms: report.summary.last_ms.unwrap_or_default(), ..NextDayOptions::default() };
     let feature_rows = batches.iter().map(RecordBatch::num_rows).sum();
     let trained = train_next_day(&batches, &options)?;
-    Ok(NextDayEvaluation {
-        name: map.name,
-        ingest: report.summary,
-        feature_rows,
-        report: trained,
-        floor: map.floor,
-    })
+    Ok(NextDayEvaluation { name: map.name, ingest: report.summary, feature_rows, report: trained, floor: map.floor })
 }
 
 /// Rows of `bin.features` that readings cause; those whose reading the source doubts are flagged `jumping`.
-fn features(
-    map: &Map,
-    references: &[Row],
-    rows: &[Row],
-    topology: Arc<Topology>,
-    registry: Arc<Registry>,
-) -> Result<Vec<RecordBatch>, Failure> {
+fn features(map: &Map, references: &[Row], rows: &[Row], topology: Arc<Topology>, registry: Arc<Registry>) -> Result<Vec<RecordBatch>, Failure> {
     let edge = RegistryEdge::new(registry.clone());
     if !topology.inputs.iter().any(|i| i.topic == map.output.topic) {
-        return Err(format!(
-            "the mapping `{}` fills {}, which the topology {} does not read",
-            map.name, map.output.topic, topology.name
-        )
-        .into());
+        return Err(format!("the mapping `{}` fills {}, which the topology {} does not read", map.name, map.output.topic, topology.name).into());
     }
     let mut replay = Replay::new(topology, Arc::new(edge), Models::default())?;
     let mut decoder = AvroDecoder::new(registry, FEATURES, None)?;
-    let suspects: BTreeSet<(&str, i64)> = rows
-        .iter()
-        .filter(|r| r.suspect)
-        .map(|r| (&*r.key, r.time_ms))
-        .collect();
+    let suspects: BTreeSet<(&str, i64)> = rows.iter().filter(|r| r.suspect).map(|r| (&*r.key, r.time_ms)).collect();
     let mut batches = Vec::new();
     feed(&mut replay, references)?;
     // One moment at a time: watermark, timers and late rows are then what they are in service.
@@ -195,10 +150,7 @@ fn features(
 
 fn feed(replay: &mut Replay, rows: &[Row]) -> Result<(), Failure> {
     for set in appends(rows, 0, |_| 0) {
-        let times = rows
-            .iter()
-            .filter(|r| r.topic == set.topic)
-            .map(|r| r.time_ms);
+        let times = rows.iter().filter(|r| r.topic == set.topic).map(|r| r.time_ms);
         replay.set_now_ms(rows.iter().map(|r| r.time_ms).max().unwrap_or_default());
         let records = times.enumerate().map(|(i, time_ms)| {
             let (key, value, _) = set.row(i);
@@ -210,35 +162,16 @@ fn feed(replay: &mut Replay, rows: &[Row]) -> Result<(), Failure> {
 }
 
 fn caused_by_readings(rows: &RecordBatch) -> Result<RecordBatch, Failure> {
-    let silent_h = rows
-        .column_by_name("silent_h")
-        .ok_or("bin.features has no silent_h")?
-        .as_primitive::<Float64Type>();
-    let keep: BooleanArray = silent_h
-        .iter()
-        .map(|h| Some(h.is_none_or(|h| h <= READING_AGE_H)))
-        .collect();
+    let silent_h = rows.column_by_name("silent_h").ok_or("bin.features has no silent_h")?.as_primitive::<Float64Type>();
+    let keep: BooleanArray = silent_h.iter().map(|h| Some(h.is_none_or(|h| h <= READING_AGE_H))).collect();
     Ok(filter_record_batch(rows, &keep)?)
 }
 
 /// The rows with `jumping` set where the reading is among `suspects`, by device and event time.
-fn with_suspects(
-    rows: &RecordBatch,
-    suspects: &BTreeSet<(&str, i64)>,
-) -> Result<RecordBatch, Failure> {
-    let column = |name: &str| {
-        rows.column_by_name(name)
-            .ok_or_else(|| format!("{FEATURES} has no {name}"))
-    };
-    let (devices, times) = (
-        column("device_id")?.as_string::<i32>(),
-        column("observed_at")?.as_primitive::<Int64Type>(),
-    );
-    let doubted: BooleanArray = (0..rows.num_rows())
-        .map(|i| {
-            Some(devices.is_valid(i) && suspects.contains(&(devices.value(i), times.value(i))))
-        })
-        .collect();
+fn with_suspects(rows: &RecordBatch, suspects: &BTreeSet<(&str, i64)>) -> Result<RecordBatch, Failure> {
+    let column = |name: &str| rows.column_by_name(name).ok_or_else(|| format!("{FEATURES} has no {name}"));
+    let (devices, times) = (column("device_id")?.as_string::<i32>(), column("observed_at")?.as_primitive::<Int64Type>());
+    let doubted: BooleanArray = (0..rows.num_rows()).map(|i| Some(devices.is_valid(i) && suspects.contains(&(devices.value(i), times.value(i))))).collect();
     let at = rows.schema().index_of("jumping")?;
     let mut columns = rows.columns().to_vec();
     columns[at] = Arc::new(or(columns[at].as_boolean(), &doubted)?);
@@ -247,16 +180,7 @@ fn with_suspects(
         .fields()
         .iter()
         .enumerate()
-        .map(|(i, f)| {
-            if i == at {
-                Field::new("jumping", DataType::Boolean, true)
-            } else {
-                f.as_ref().clone()
-            }
-        })
+        .map(|(i, f)| if i == at { Field::new("jumping", DataType::Boolean, true) } else { f.as_ref().clone() })
         .collect();
-    Ok(RecordBatch::try_new(
-        Arc::new(Schema::new(fields)),
-        columns,
-    )?)
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }

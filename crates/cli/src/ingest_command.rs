@@ -24,14 +24,7 @@ pub fn run(args: &IngestArgs) -> Result<(), Failure> {
     let registry = plans::registry(config.schemas.as_deref())?;
     let stop = serve::stop_on_signal()?;
     let connect = |topics: &[Arc<str>]| connect(&config, topics, args.partitions, &registry);
-    let summary = ingest::run(
-        args,
-        &registry,
-        connect,
-        &stop,
-        &mut std::io::stdout().lock(),
-        &mut std::io::stderr(),
-    )?;
+    let summary = ingest::run(args, &registry, connect, &stop, &mut std::io::stdout().lock(), &mut std::io::stderr())?;
     eprintln!("{summary}");
     match (summary.interrupted, summary.failed(args.strict)) {
         (true, _) => Err("stopped before the end".into()),
@@ -40,12 +33,7 @@ pub fn run(args: &IngestArgs) -> Result<(), Failure> {
     }
 }
 
-fn connect(
-    config: &Config,
-    topics: &[Arc<str>],
-    partitions: u32,
-    registry: &Arc<Registry>,
-) -> Result<Box<dyn Target>, IngestError> {
+fn connect(config: &Config, topics: &[Arc<str>], partitions: u32, registry: &Arc<Registry>) -> Result<Box<dyn Target>, IngestError> {
     if config.log.kind == LogKind::Embedded
         && let Some(owner) = endpoint::find(&config.data)
         && answers(&owner.url)
@@ -58,12 +46,6 @@ fn connect(
 
 /// A killed process leaves its endpoint file behind.
 fn answers(url: &str) -> bool {
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(5)))
-        .http_status_as_error(false)
-        .build();
-    ureq::Agent::from(config)
-        .get(format!("{url}/healthz"))
-        .call()
-        .is_ok()
+    let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).http_status_as_error(false).build();
+    ureq::Agent::from(config).get(format!("{url}/healthz")).call().is_ok()
 }

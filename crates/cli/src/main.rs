@@ -8,6 +8,9 @@ mod demo;
 mod edge;
 mod endpoint;
 mod engine;
+mod evaluate_next_day;
+mod ingest;
+mod ingest_command;
 mod plans;
 mod projection;
 mod run;
@@ -42,6 +45,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run topologies on a log, with projection and HTTP
     Run(run::RunArgs),
+    /// Send files (CSV, JSON Lines, Parquet) into topics by a mapping
+    Ingest(Box<ingest::IngestArgs>),
     /// Train a model by replaying history through the topology that will use it
     Train(train::TrainArgs),
     /// Check, draw and test topology files
@@ -76,6 +81,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(args),
+        Command::Ingest(args) => ingest_command::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Topology(command) => topology::run(command),
         Command::Schema(command) => schema::run(&command),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ws_api::ChangeHub;
 use ws_log::registry::Registry;
 use ws_runtime::now_ms;
+use ws_runtime::patience::patiently;
 use ws_stream::log::{Log, LogError, TopicPartition};
 use ws_stream::records::Records;
 use ws_stream::task::hex;
@@ -52,15 +53,15 @@ impl Projection {
     /// Runs until `stop`.
     pub fn run(self, mut view: Box<dyn ViewStore>, stop: &AtomicBool) -> Result<(), ProjectionError> {
         let mut admin = self.log.admin()?;
-        let cluster_id = admin.cluster_id()?;
+        let cluster_id = patiently(|| admin.cluster_id())?;
         let mut reader = self.log.reader()?;
         let mut keys: HashMap<TopicPartition, PositionKey> = HashMap::new();
         for topic in &self.topics {
-            let Some(info) = admin.topic(topic)? else { return Err(LogError::NoTopic(topic.as_str().into()).into()) };
+            let Some(info) = patiently(|| admin.topic(topic))? else { return Err(LogError::NoTopic(topic.as_str().into()).into()) };
             for partition in 0..info.partitions {
                 let at = TopicPartition::new(topic.as_str(), partition);
                 let key = PositionKey { cluster_id: cluster_id.clone(), topic: topic.clone(), topic_id: hex(&info.id), partition: partition as i32 };
-                let start = admin.start(&at)?;
+                let start = patiently(|| admin.start(&at))?;
                 let from = view.position(&key)?.map_or(start, |p| p.next_offset.max(start));
                 reader.add(&at, from)?;
                 keys.insert(at, key);
@@ -92,7 +93,10 @@ impl Projection {
             let mut observed_ms = None;
             while to < n && updates.len() < BATCH {
                 if let Some(value) = records.value(to) {
-                    let shown = self.registry.decode_to_json(value).map_err(|e| e.to_string())
+                    let shown = self
+                        .registry
+                        .decode_to_json(value)
+                        .map_err(|e| e.to_string())
                         .and_then(|v| project(&key.topic, records.key(to).unwrap_or(&[]), &v).map_err(|e| format!("{e}; {}", e.hint())));
                     match shown {
                         Ok(u) => {

@@ -192,14 +192,23 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
             workers: c.engine.workers,
             create_outputs: args.create_outputs || c.log.kind == LogKind::Embedded,
             snapshots: Some(c.data.join("snapshots")),
-            worker: WorkerOptions { commit_interval_ms: c.engine.commit_interval_ms, snapshot_interval_ms: c.engine.snapshot_interval_ms, ..WorkerOptions::default() },
+            worker: WorkerOptions {
+                commit_interval_ms: c.engine.commit_interval_ms,
+                snapshot_interval_ms: c.engine.snapshot_interval_ms,
+                ..WorkerOptions::default()
+            },
             board: if topology.name == topologies[0].name { board.clone() } else { Board::default() },
         })?);
     }
     let shown: Vec<String> = SHOWN.iter().filter(|t| topologies.iter().any(|x| x.sinks.iter().any(|s| &*s.topic == **t))).map(|t| (*t).to_string()).collect();
     let projection = Projection {
-        log, registry, topics: shown, owner_epoch: now_ms() as u64, changes: server.changes.clone(),
-        rejected: Arc::new(AtomicU64::new(0)), applied: Arc::new(AtomicU64::new(0)),
+        log,
+        registry,
+        topics: shown,
+        owner_epoch: now_ms() as u64,
+        changes: server.changes.clone(),
+        rejected: Arc::new(AtomicU64::new(0)),
+        applied: Arc::new(AtomicU64::new(0)),
     };
     let flag = stop.clone();
     let projecting = std::thread::Builder::new().name("project".into()).spawn(move || {

@@ -34,7 +34,14 @@ pub fn metrics() -> Result<PrometheusHandle, Failure> {
 
 impl Server {
     /// Binds, then serves until `stop`. A port in use is told here, before anything else is started.
-    pub fn start(address: SocketAddr, views: Arc<dyn ViewReads>, status: Arc<EngineStatus>, metrics: PrometheusHandle, routes: Router, stop: Arc<AtomicBool>) -> Result<Server, Failure> {
+    pub fn start(
+        address: SocketAddr,
+        views: Arc<dyn ViewReads>,
+        status: Arc<EngineStatus>,
+        metrics: PrometheusHandle,
+        routes: Router,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Server, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("http").build()?;
         let listener = runtime.block_on(bind(address)).map_err(|e| format!("{e}: {} (--address, or `api.address`)", e.hint()))?;
         let url = format!("http://{}", listener.local_addr()?);

@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
-use ws_api::status::{CommitStatus, ModelStatus, PipelineStatus, Readiness, RungStatus, StageStatus};
 use ws_api::Status;
+use ws_api::status::{CommitStatus, ModelStatus, PipelineStatus, Readiness, RungStatus, StageStatus};
 use ws_runtime::models::Models;
 use ws_runtime::now_ms;
 use ws_runtime::status::{Board, WorkerStatus};
@@ -44,8 +44,14 @@ impl EngineStatus {
     /// Over a board.
     pub fn new(board: Board, topology: Arc<Topology>, models: Models, speed: f64) -> EngineStatus {
         EngineStatus {
-            board, topology, models, started_ms: now_ms(), event_now_ms: AtomicI64::new(0), speed,
-            model_state: Mutex::new("missing".into()), rates: Mutex::new(Rates::default()),
+            board,
+            topology,
+            models,
+            started_ms: now_ms(),
+            event_now_ms: AtomicI64::new(0),
+            speed,
+            model_state: Mutex::new("missing".into()),
+            rates: Mutex::new(Rates::default()),
         }
     }
 
@@ -101,10 +107,21 @@ impl Status for EngineStatus {
             Some(OpSpec::Changed { .. }) => "changed",
             Some(OpSpec::Infer(_)) => "infer",
         };
-        let stages: Vec<StageStatus> = s.counts.iter()
+        let stages: Vec<StageStatus> = s
+            .counts
+            .iter()
             .map(|(id, c)| StageStatus {
-                id: id.clone(), kind: kind(id).into(), rows_in: c.input, folded: c.folded, emitted: c.emitted, filtered: c.filtered,
-                duplicate: c.duplicate, unmatched: c.unmatched, late: c.late, dead: c.dead, pending: c.pending,
+                id: id.clone(),
+                kind: kind(id).into(),
+                rows_in: c.input,
+                folded: c.folded,
+                emitted: c.emitted,
+                filtered: c.filtered,
+                duplicate: c.duplicate,
+                unmatched: c.unmatched,
+                late: c.late,
+                dead: c.dead,
+                pending: c.pending,
             })
             .collect();
         let model = self.topology.models.first().map(|name| ModelStatus {
@@ -130,8 +147,12 @@ impl Status for EngineStatus {
             rungs: RUNGS.iter().filter_map(|r| s.rungs.get(r).map(|n| RungStatus { rung: (*r).into(), answers: *n, p99_ms: None })).collect(),
             model,
             commits: CommitStatus {
-                committed: s.commits[0], aborted: s.commits[1], resolved: s.commits[2],
-                p50_ms: s.commit_quantile_ms(0.5), p99_ms: s.commit_quantile_ms(0.99), last_ms: None,
+                committed: s.commits[0],
+                aborted: s.commits[1],
+                resolved: s.commits[2],
+                p50_ms: s.commit_quantile_ms(0.5),
+                p99_ms: s.commit_quantile_ms(0.99),
+                last_ms: None,
             },
         }
     }
@@ -167,7 +188,9 @@ pub struct StatusArgs {
 /// Asks the process that owns a data folder.
 pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     let data = data_folder(args.data.clone());
-    let found = endpoint::find(&data).ok_or_else(|| format!("no process serves {}: start one with `wastestream demo` or `wastestream run`, or name its folder with --data", data.display()))?;
+    let found = endpoint::find(&data).ok_or_else(|| {
+        format!("no process serves {}: start one with `wastestream demo` or `wastestream run`, or name its folder with --data", data.display())
+    })?;
     let url = format!("{}/v1/pipeline", found.url);
     let text = ureq::get(&url).call().map_err(|e| format!("{url}: {e}; process {} may have died: start it again", found.pid))?.body_mut().read_to_string()?;
     if args.json {
@@ -177,11 +200,24 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     let mut answer: serde_json::Value = serde_json::from_str(&text)?;
     let p: PipelineStatus = serde_json::from_value(answer["pipeline"].take())?;
     println!("{}  pid {}  {}", p.topology, found.pid, found.url);
-    println!("{:<14} {:<8} {:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>7} {:>7} {:>8}", "stage", "kind", "in", "emitted", "folded", "filtered", "duplicate", "unmatched", "late", "dead", "pending");
+    println!(
+        "{:<14} {:<8} {:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>7} {:>7} {:>8}",
+        "stage", "kind", "in", "emitted", "folded", "filtered", "duplicate", "unmatched", "late", "dead", "pending"
+    );
     for s in &p.stages {
-        println!("{:<14} {:<8} {:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>7} {:>7} {:>8}", s.id, s.kind, s.rows_in, s.emitted, s.folded, s.filtered, s.duplicate, s.unmatched, s.late, s.dead, s.pending);
+        println!(
+            "{:<14} {:<8} {:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>7} {:>7} {:>8}",
+            s.id, s.kind, s.rows_in, s.emitted, s.folded, s.filtered, s.duplicate, s.unmatched, s.late, s.dead, s.pending
+        );
     }
     let ms = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.1}"));
-    println!("commits {}  aborted {}  resolved {}  p50 {} ms  p99 {} ms", p.commits.committed, p.commits.aborted, p.commits.resolved, ms(p.commits.p50_ms), ms(p.commits.p99_ms));
+    println!(
+        "commits {}  aborted {}  resolved {}  p50 {} ms  p99 {} ms",
+        p.commits.committed,
+        p.commits.aborted,
+        p.commits.resolved,
+        ms(p.commits.p50_ms),
+        ms(p.commits.p99_ms)
+    );
     Ok(())
 }

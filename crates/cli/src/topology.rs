@@ -57,7 +57,14 @@ pub fn run(command: TopologyCommand) -> Result<(), Failure> {
                 match plans::file(path, &edge) {
                     Ok(plan) => {
                         let t = &plan.topology;
-                        println!("{}: ok: {} sources, {} tables, {} stages, {} sinks", path.display(), t.inputs.len(), t.tables.len(), t.stages.len(), t.sinks.len());
+                        println!(
+                            "{}: ok: {} sources, {} tables, {} stages, {} sinks",
+                            path.display(),
+                            t.inputs.len(),
+                            t.tables.len(),
+                            t.stages.len(),
+                            t.sinks.len()
+                        );
                     }
                     Err(e) => {
                         bad += 1;

@@ -40,6 +40,24 @@ pub struct TrainArgs {
     /// Print the evaluation as JSON
     #[arg(long)]
     json: bool,
+    /// What is learned: the fill forecast, or (evaluation only) whether a daily sensor shows full the next day
+    #[arg(long, value_enum, default_value_t = Task::Fill)]
+    task: Task,
+    /// Mapping of FILE, for `--task next-day`
+    #[arg(long, requires = "file")]
+    map: Option<PathBuf>,
+    /// History in a file instead of the log, for `--task next-day`
+    #[arg(requires = "map")]
+    file: Option<String>,
+}
+
+/// What is learned.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Task {
+    /// Levels ahead, hours to full, P(overflow before the next visit)
+    Fill,
+    /// Full at the next daily reading
+    NextDay,
 }
 
 /// Options of the fill model.
@@ -103,6 +121,10 @@ impl Features {
 
 /// Trains, prints the evaluation, stores the model.
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
+    if args.task == Task::NextDay {
+        let (Some(map), Some(file)) = (&args.map, &args.file) else { return Err("--task next-day needs --map MAP.yaml and a FILE".into()) };
+        return crate::evaluate_next_day::run(map, file, args.seed, args.json);
+    }
     let registry = plans::registry(None)?;
     let data = data_folder(args.data.clone());
     let features = match args.simulate_days {

@@ -3,6 +3,7 @@
 
 use crate::housekeeper::{Chore, Housekeeper};
 use crate::models::Models;
+use crate::patience::patiently;
 use crate::prepare::Prepared;
 use crate::status::Board;
 use crate::threads::{Asked, CommitWork, commit_loop, predict_loop};
@@ -27,6 +28,8 @@ const TICK: Duration = Duration::from_millis(20);
 const MEMBERSHIP: Duration = Duration::from_millis(50);
 /// Status and gauges are written this often.
 const STATUS: Duration = Duration::from_millis(500);
+/// A log that stays away is told about this often.
+const AWAY_TOLD: Duration = Duration::from_secs(5);
 /// How long an idle reader waits for records.
 const IDLE_WAIT_MS: u64 = 5;
 /// Records of one step at most.
@@ -126,6 +129,7 @@ pub fn run(options: DriverOptions, board: &Board, stop: &AtomicBool) -> Result<(
         backlog: VecDeque::new(),
         ready: VecDeque::new(),
         held: HashMap::new(),
+        away_told: None,
         options: o,
     }
     .run(stop)
@@ -155,6 +159,8 @@ struct Driver<'a> {
     ready: VecDeque<(TopicPartition, u64, Records)>,
     /// Of paused partitions.
     held: HashMap<TopicPartition, VecDeque<(u64, Records)>>,
+    /// When it was last told that the log is away.
+    away_told: Option<Instant>,
 }
 
 /// Cuts fetched records, so that no step computes for long: heartbeats, answers and commits are looked at in between.
@@ -238,7 +244,12 @@ impl Driver<'_> {
     fn fetched(&mut self) -> Result<Vec<(TopicPartition, Records)>, LogError> {
         match self.reader.poll(IDLE_WAIT_MS) {
             Err(e @ LogError::Unavailable { .. }) => {
-                tracing::warn!(error = %e, "the log is away; waiting for it");
+                // Some logs answer so at once: no spinning, and not a line for every turn.
+                if self.away_told.is_none_or(|t| t.elapsed() >= AWAY_TOLD) {
+                    self.away_told = Some(Instant::now());
+                    tracing::warn!(error = %e, "the log is away; waiting for it");
+                }
+                std::thread::sleep(TICK);
                 Ok(Vec::new())
             }
             other => other,
@@ -249,8 +260,8 @@ impl Driver<'_> {
         let mut admin = self.options.log.admin()?;
         let mut ends = Vec::new();
         for at in self.worker.global_partitions() {
-            let start = admin.start(&at)?;
-            let end = admin.end(&at, End::Stable)?;
+            let start = patiently(|| admin.start(&at))?;
+            let end = patiently(|| admin.end(&at, End::Stable))?;
             self.reader.add(&at, start)?;
             self.reading.insert(at.clone(), (0, start));
             if end > start {

@@ -2,6 +2,7 @@
 //! changelog, answering where a changelog ends, cutting it, writing snapshots.
 
 use crate::now_ms;
+use crate::patience::{RETRY, patiently};
 use crate::snapshots::TaskSnapshots;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +16,6 @@ use ws_stream::worker::Input;
 
 /// How long a restore may go without any progress before it is given up and tried again.
 const RESTORE_STALL: Duration = Duration::from_secs(30);
-/// Wait between tries of an operation that the log refused for now.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// Work for the housekeeper.
 pub(crate) enum Chore {
@@ -97,7 +96,7 @@ impl Housekeeper {
         match chore {
             Chore::Restore { task, incarnation, partitions, tables } => self.restore(admin.as_mut(), task, incarnation, &partitions, &tables),
             Chore::Mark { task, incarnation } => {
-                let offset = retry(|| admin.end(&self.changelog(task), End::Stable))?;
+                let offset = patiently(|| admin.end(&self.changelog(task), End::Stable))?;
                 let _ = self.out.send(Input::Mark { task, incarnation, offset });
                 Ok(())
             }
@@ -109,7 +108,7 @@ impl Housekeeper {
                 self.lag.store(lag, Ordering::Relaxed);
                 Ok(())
             }
-            Chore::Truncate { task, before } => retry(|| admin.truncate(&self.changelog(task), before)),
+            Chore::Truncate { task, before } => patiently(|| admin.truncate(&self.changelog(task), before)),
             Chore::Snapshot { task, from_offset, positions, snapshot } => {
                 if let Some((root, topic_id)) = self.snapshots.as_ref().zip(self.topic_id()) {
                     let saved = TaskSnapshots::open(root, &self.topology, task.0)
@@ -134,8 +133,8 @@ impl Housekeeper {
     fn restore(&self, admin: &mut dyn Admin, task: TaskId, incarnation: u64, partitions: &[TopicPartition], tables: &[TopicPartition]) -> Result<(), LogError> {
         let at = self.changelog(task);
         let started = Instant::now();
-        let start = retry(|| admin.start(&at))?;
-        let end = retry(|| admin.end(&at, End::High))?;
+        let start = patiently(|| admin.start(&at))?;
+        let end = patiently(|| admin.end(&at, End::High))?;
         let (mut from, mut skip_through) = (start, 0);
         if let Some((root, topic_id)) = self.snapshots.as_ref().zip(self.topic_id())
             && let Ok(folder) = TaskSnapshots::open(root, &self.topology, task.0)
@@ -180,13 +179,13 @@ impl Housekeeper {
         }
         let mut starts = Vec::new();
         for tp in partitions.iter().chain(tables) {
-            starts.push((tp.clone(), retry(|| admin.start(tp))?));
+            starts.push((tp.clone(), patiently(|| admin.start(tp))?));
         }
         let mut table_ends = Vec::new();
         for tp in tables {
-            table_ends.push((tp.clone(), retry(|| admin.end(tp, End::Stable))?));
+            table_ends.push((tp.clone(), patiently(|| admin.end(tp, End::Stable))?));
         }
-        let committed = retry(|| (self.group_progress)(&[task]))?;
+        let committed = patiently(|| (self.group_progress)(&[task]))?;
         if committed == 0 && records_read == 0 && skip_through == 0 && self.has_manifest(admin, task)? {
             return Err(LogError::Fatal {
                 what: format!("starting task {} of {}", task.0, self.topology),
@@ -201,7 +200,7 @@ impl Housekeeper {
     /// Does the task's manifest hold a committed record? Only an aborted first epoch leaves some that do not count.
     fn has_manifest(&self, admin: &mut dyn Admin, task: TaskId) -> Result<bool, LogError> {
         let at = TopicPartition::new(manifest_topic(&self.topology), task.0);
-        let (mut position, end) = (retry(|| admin.start(&at))?, retry(|| admin.end(&at, End::Stable))?);
+        let (mut position, end) = (patiently(|| admin.start(&at))?, patiently(|| admin.end(&at, End::Stable))?);
         if position >= end {
             return Ok(false);
         }
@@ -221,16 +220,5 @@ impl Housekeeper {
 
     fn state(&self, task: TaskId, incarnation: u64, records: Records, skip_through: u64) -> Result<(), LogError> {
         self.send(Input::State { task, incarnation, records, skip_through })
-    }
-}
-
-/// Repeats while the log is unavailable, within [`RESTORE_STALL`].
-fn retry<T>(mut f: impl FnMut() -> Result<T, LogError>) -> Result<T, LogError> {
-    let started = Instant::now();
-    loop {
-        match f() {
-            Err(LogError::Unavailable { .. }) if started.elapsed() < RESTORE_STALL => std::thread::sleep(RETRY),
-            other => return other,
-        }
     }
 }

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod housekeeper;
 pub mod metrics;
 pub mod models;
+pub mod patience;
 pub mod prepare;
 pub mod replay;
 pub mod snapshots;

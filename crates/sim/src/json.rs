@@ -1,9 +1,6 @@
 //! Rows as JSON objects: the codec of the built-in scenario, so that the simulator needs no schema registry.
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch,
-    RecordBatchOptions, StringBuilder,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -15,8 +12,7 @@ pub struct JsonDecoder(pub SchemaRef);
 
 impl JsonDecoder {
     fn object(&self, value: &[u8]) -> Result<Map<String, Value>, String> {
-        let object: Map<String, Value> =
-            serde_json::from_slice(value).map_err(|e| e.to_string())?;
+        let object: Map<String, Value> = serde_json::from_slice(value).map_err(|e| e.to_string())?;
         for f in self.0.fields() {
             let v = object.get(f.name()).unwrap_or(&Value::Null);
             let fits = v.is_null()
@@ -66,8 +62,7 @@ impl Decode for JsonDecoder {
     }
 
     fn decode(&mut self, records: &Records) -> Decoded {
-        let (mut objects, mut index, mut tombstones, mut dead) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut objects, mut index, mut tombstones, mut dead) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for i in 0..records.rows.len() {
             match records.value(i).map(|v| self.object(v)) {
                 None => tombstones.push(i as u32),
@@ -75,41 +70,16 @@ impl Decode for JsonDecoder {
                     objects.push(o);
                     index.push(i as u32);
                 }
-                Some(Err(error)) => dead.push(RowError {
-                    row: i,
-                    reason: "undecodable",
-                    error,
-                    schema_id: None,
-                }),
+                Some(Err(error)) => dead.push(RowError { row: i, reason: "undecodable", error, schema_id: None }),
             }
         }
-        let columns = self
-            .0
-            .fields()
-            .iter()
-            .map(|f| Self::column(&objects, f.name(), f.data_type()))
-            .collect();
+        let columns = self.0.fields().iter().map(|f| Self::column(&objects, f.name(), f.data_type())).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(objects.len()));
         match RecordBatch::try_new_with_options(self.0.clone(), columns, &options) {
-            Ok(rows) => Decoded {
-                rows,
-                index,
-                tombstones,
-                dead,
-            },
+            Ok(rows) => Decoded { rows, index, tombstones, dead },
             Err(e) => {
-                dead.extend(index.iter().map(|i| RowError {
-                    row: *i as usize,
-                    reason: "undecodable",
-                    error: e.to_string(),
-                    schema_id: None,
-                }));
-                Decoded {
-                    rows: RecordBatch::new_empty(self.0.clone()),
-                    index: Vec::new(),
-                    tombstones,
-                    dead,
-                }
+                dead.extend(index.iter().map(|i| RowError { row: *i as usize, reason: "undecodable", error: e.to_string(), schema_id: None }));
+                Decoded { rows: RecordBatch::new_empty(self.0.clone()), index: Vec::new(), tombstones, dead }
             }
         }
     }
@@ -137,23 +107,10 @@ pub struct JsonEncoder {
 }
 
 impl Encode for JsonEncoder {
-    fn encode(
-        &mut self,
-        rows: &RecordBatch,
-        out: &mut Encoded,
-    ) -> Result<Vec<RowError>, EncodeError> {
+    fn encode(&mut self, rows: &RecordBatch, out: &mut Encoded) -> Result<Vec<RowError>, EncodeError> {
         for i in 0..rows.num_rows() {
-            let object: Map<String, Value> = rows
-                .schema()
-                .fields()
-                .iter()
-                .zip(rows.columns())
-                .map(|(f, c)| (f.name().clone(), cell(c, i)))
-                .collect();
-            serde_json::to_writer(&mut out.buffer, &object).map_err(|e| EncodeError {
-                topic: self.topic.clone(),
-                message: e.to_string(),
-            })?;
+            let object: Map<String, Value> = rows.schema().fields().iter().zip(rows.columns()).map(|(f, c)| (f.name().clone(), cell(c, i))).collect();
+            serde_json::to_writer(&mut out.buffer, &object).map_err(|e| EncodeError { topic: self.topic.clone(), message: e.to_string() })?;
             out.ends.push(out.buffer.len() as u32);
         }
         Ok(Vec::new())

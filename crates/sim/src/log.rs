@@ -1,12 +1,12 @@
 //! The simulated log behind the log trait, without delays or faults: for the contract suite, for `topology test` and
 //! for unit tests. It is the simulator's broker with every transaction completed at once.
 
-use crate::broker::{Broker, EpochOffsets, TxnError};
+use crate::broker::{Broker, EpochOffsets, Sender, TxnError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ws_stream::log::{
-    Admin, Append, Committer, End, EpochSet, Joined, Log, LogError, Member, Membership, Outcome,
-    Ownership, Progress, Reader, TaskId, TopicInfo, TopicPartition, TopicSpec,
+    Admin, Append, Committer, End, EpochSet, Joined, Log, LogError, Member, Membership, Outcome, Ownership, Progress, Reader, TaskId, TopicInfo,
+    TopicPartition, TopicSpec,
 };
 use ws_stream::records::{Appends, Records};
 
@@ -41,36 +41,17 @@ impl Log for SimLog {
         Ok(Box::new(SimAdmin(self.broker.clone())))
     }
     fn reader(&self) -> Result<Box<dyn Reader>, LogError> {
-        Ok(Box::new(SimReader {
-            broker: self.broker.clone(),
-            reading: BTreeMap::new(),
-        }))
+        Ok(Box::new(SimReader { broker: self.broker.clone(), reading: BTreeMap::new() }))
     }
     fn appender(&self) -> Result<Box<dyn Append>, LogError> {
         Ok(Box::new(SimAdmin(self.broker.clone())))
     }
     fn join(&self, member: &Member) -> Result<Joined, LogError> {
-        let number = lock(&self.broker)
-            .group(&member.group())
-            .join(member.tasks, 0);
-        let joined = Arc::new(Mutex::new(Joint {
-            member: number,
-            generation: 0,
-            owned: BTreeSet::new(),
-        }));
-        let committer = SimCommitter {
-            broker: self.broker.clone(),
-            joined: joined.clone(),
-            group: member.group(),
-            id: member.transactional_id(),
-            epoch: None,
-            step: 0,
-        };
-        let membership = SimMembership {
-            broker: self.broker.clone(),
-            joined,
-            group: member.group(),
-        };
+        let number = lock(&self.broker).group(&member.group()).join(member.tasks, 0);
+        let joined = Arc::new(Mutex::new(Joint { member: number, generation: 0, owned: BTreeSet::new() }));
+        let committer =
+            SimCommitter { broker: self.broker.clone(), joined: joined.clone(), group: member.group(), id: member.transactional_id(), epoch: None, step: 0 };
+        let membership = SimMembership { broker: self.broker.clone(), joined, group: member.group() };
         Ok((Box::new(committer), Box::new(membership)))
     }
 }
@@ -173,38 +154,18 @@ struct SimCommitter {
 
 /// What an epoch set writes as group offsets.
 pub(crate) fn offsets_of(set: &EpochSet) -> Vec<EpochOffsets> {
-    set.epochs
-        .iter()
-        .map(|e| EpochOffsets {
-            task: e.task,
-            number: e.number,
-            positions: e.positions.clone(),
-        })
-        .collect()
+    set.epochs.iter().map(|e| EpochOffsets { task: e.task, number: e.number, positions: e.positions.clone() }).collect()
 }
 
 impl SimCommitter {
-    fn transaction(
-        &mut self,
-        broker: &mut Broker,
-        epoch: u32,
-        set: &EpochSet,
-    ) -> Result<(), TxnError> {
+    fn transaction(&mut self, broker: &mut Broker, epoch: u32, set: &EpochSet) -> Result<(), TxnError> {
         let joined = lock(&self.joined);
         for e in &set.epochs {
             self.step += 1;
-            broker.append_txn(&self.id, epoch, self.step, &e.appends, 0)?;
+            broker.append_txn(Sender { id: &self.id, epoch, step: self.step }, &e.appends, 0)?;
         }
         self.step += 1;
-        broker.offsets_txn(
-            &self.id,
-            epoch,
-            self.step,
-            &self.group,
-            (joined.member, joined.generation),
-            &offsets_of(set),
-            0,
-        )?;
+        broker.offsets_txn(Sender { id: &self.id, epoch, step: self.step }, &self.group, (joined.member, joined.generation), &offsets_of(set), 0)?;
         broker.end(&self.id, epoch, true)
     }
 }
@@ -222,10 +183,7 @@ impl Committer for SimCommitter {
     }
 
     fn commit(&mut self, set: &EpochSet) -> Outcome {
-        let foreign = set
-            .epochs
-            .iter()
-            .find(|e| !lock(&self.joined).owned.contains(&e.task));
+        let foreign = set.epochs.iter().find(|e| !lock(&self.joined).owned.contains(&e.task));
         if let Some(e) = foreign {
             return Outcome::Aborted(format!("task {} is not owned by this member", e.task.0));
         }
@@ -248,13 +206,11 @@ impl Committer for SimCommitter {
     }
 
     fn progress(&mut self, tasks: &[TaskId]) -> Result<Vec<Progress>, LogError> {
-        lock(&self.broker)
-            .progress(&self.group, tasks)
-            .ok_or_else(|| LogError::Unavailable {
-                what: "reading progress".into(),
-                cause: "a transaction of these tasks is undecided".into(),
-                hint: "ask again".into(),
-            })
+        lock(&self.broker).progress(&self.group, tasks).ok_or_else(|| LogError::Unavailable {
+            what: "reading progress".into(),
+            cause: "a transaction of these tasks is undecided".into(),
+            hint: "ask again".into(),
+        })
     }
 }
 
@@ -267,9 +223,7 @@ struct SimMembership {
 impl Membership for SimMembership {
     fn poll(&mut self) -> Result<Vec<Ownership>, LogError> {
         let mut joined = lock(&self.joined);
-        let messages = lock(&self.broker)
-            .group(&self.group)
-            .messages(joined.member);
+        let messages = lock(&self.broker).group(&self.group).messages(joined.member);
         let mut changes = Vec::new();
         for m in messages {
             joined.generation = m.generation;
@@ -285,9 +239,7 @@ impl Membership for SimMembership {
         tasks.iter().for_each(|t| {
             joined.owned.remove(t);
         });
-        lock(&self.broker)
-            .group(&self.group)
-            .release(joined.member, tasks);
+        lock(&self.broker).group(&self.group).release(joined.member, tasks);
         Ok(())
     }
     fn leave(&mut self) -> Result<(), LogError> {

@@ -18,9 +18,8 @@ use ws_stream::expr::{Expr, ExprError, ExprRef};
 use ws_stream::op::infer::stage_columns;
 use ws_stream::predict::{PredictError, Prediction, Predictor};
 use ws_stream::spec::{
-    AggCall, AggFn, Column, DropSpec, From, FutureSpec, InferSpec, InputSpec, Lateness, Missing,
-    OpSpec, Otherwise, Rung, SinceSpec, SinkFormat, SinkSpec, StageSpec, TableSpec, TimeSpec,
-    Topology, WindowSpec,
+    AggCall, AggFn, Column, DropSpec, From, FutureSpec, InferSpec, InputSpec, Lateness, Missing, OpSpec, Otherwise, Rung, SinceSpec, SinkFormat, SinkSpec,
+    StageSpec, TableSpec, TimeSpec, Topology, WindowSpec,
 };
 use ws_stream::task::Edge;
 
@@ -65,10 +64,7 @@ impl std::fmt::Debug for Code {
 
 impl Expr for Code {
     fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, ExprError> {
-        (self.function)(rows).map_err(|message| ExprError {
-            expression: self.text.to_string(),
-            message,
-        })
+        (self.function)(rows).map_err(|message| ExprError { expression: self.text.to_string(), message })
     }
     fn data_type(&self) -> DataType {
         self.kind.clone()
@@ -87,12 +83,7 @@ struct Named(&'static str, DataType);
 
 impl Expr for Named {
     fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, ExprError> {
-        rows.column_by_name(self.0)
-            .cloned()
-            .ok_or_else(|| ExprError {
-                expression: self.0.into(),
-                message: "no such column".into(),
-            })
+        rows.column_by_name(self.0).cloned().ok_or_else(|| ExprError { expression: self.0.into(), message: "no such column".into() })
     }
     fn data_type(&self) -> DataType {
         self.1.clone()
@@ -110,73 +101,36 @@ fn named(name: &'static str, kind: DataType) -> ExprRef {
 }
 
 fn column(output: &str, input: &'static str, kind: DataType) -> Column {
-    Column {
-        name: output.to_string(),
-        expr: named(input, kind),
-    }
+    Column { name: output.to_string(), expr: named(input, kind) }
 }
 
 fn numbers(rows: &RecordBatch, name: &str) -> Result<Float64Array, String> {
-    let c = rows
-        .column_by_name(name)
-        .ok_or_else(|| format!("no column {name}"))?;
-    Ok(c.as_primitive_opt::<Float64Type>()
-        .ok_or("not a number")?
-        .clone())
+    let c = rows.column_by_name(name).ok_or_else(|| format!("no column {name}"))?;
+    Ok(c.as_primitive_opt::<Float64Type>().ok_or("not a number")?.clone())
 }
 
 fn fields(list: &[(&str, DataType)]) -> SchemaRef {
-    Arc::new(Schema::new(
-        list.iter()
-            .map(|(n, t)| Field::new(*n, t.clone(), true))
-            .collect::<Vec<_>>(),
-    ))
+    Arc::new(Schema::new(list.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect::<Vec<_>>()))
 }
 
 fn extended(schema: &SchemaRef, more: &[(&str, DataType)]) -> SchemaRef {
-    let more = more
-        .iter()
-        .map(|(n, t)| Arc::new(Field::new(*n, t.clone(), true)));
-    Arc::new(Schema::new(
-        schema
-            .fields()
-            .iter()
-            .cloned()
-            .chain(more)
-            .collect::<Vec<_>>(),
-    ))
+    let more = more.iter().map(|(n, t)| Arc::new(Field::new(*n, t.clone(), true)));
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain(more).collect::<Vec<_>>()))
 }
 
 fn call(function: AggFn, horizon_ms: Option<i64>) -> AggCall {
     let arg = (function != AggFn::Count).then(|| named("level", DataType::Float64));
-    AggCall {
-        function,
-        arg,
-        horizon_ms,
-    }
+    AggCall { function, arg, horizon_ms }
 }
 
 /// The topology.
 pub fn topology() -> Arc<Topology> {
     use DataType::{Boolean, Float64, Int64, Utf8};
-    let reading = fields(&[
-        ("id", Utf8),
-        ("device", Utf8),
-        ("at", Int64),
-        ("sent", Int64),
-        ("level", Float64),
-    ]);
+    let reading = fields(&[("id", Utf8), ("device", Utf8), ("at", Int64), ("sent", Int64), ("level", Float64)]);
     let rows = with_system(&reading);
     let placed = extended(&rows, &[("site", Utf8)]);
     let sited = extended(&placed, &[("factor", Float64)]);
-    let minute = [
-        ("device", Utf8),
-        ("from", Int64),
-        ("to", Int64),
-        ("n", Int64),
-        ("mean", Float64),
-        ("slope", Float64),
-    ];
+    let minute = [("device", Utf8), ("from", Int64), ("to", Int64), ("n", Int64), ("mean", Float64), ("slope", Float64)];
     let trend = [
         ("device", Utf8),
         ("site", Utf8),
@@ -200,12 +154,7 @@ pub fn topology() -> Arc<Topology> {
         kind: Boolean,
         function: |rows| {
             let level = numbers(rows, "agg1")?;
-            Ok(Arc::new(
-                level
-                    .iter()
-                    .map(|v| v.map(|v| v > 0.7))
-                    .collect::<BooleanArray>(),
-            ))
+            Ok(Arc::new(level.iter().map(|v| v.map(|v| v > 0.7)).collect::<BooleanArray>()))
         },
     };
     let in_range = Code {
@@ -213,78 +162,33 @@ pub fn topology() -> Arc<Topology> {
         kind: Boolean,
         function: |rows| {
             let level = numbers(rows, "level")?;
-            Ok(Arc::new(
-                level
-                    .iter()
-                    .map(|v| v.map(|v| (0.0..=1.2).contains(&v)))
-                    .collect::<BooleanArray>(),
-            ))
+            Ok(Arc::new(level.iter().map(|v| v.map(|v| (0.0..=1.2).contains(&v))).collect::<BooleanArray>()))
         },
     };
-    let stage = |id: &str, from: From, op: OpSpec, schema: SchemaRef| StageSpec {
-        id: id.to_string(),
-        from: vec![from],
-        op,
-        schema,
-    };
+    let stage = |id: &str, from: From, op: OpSpec, schema: SchemaRef| StageSpec { id: id.to_string(), from: vec![from], op, schema };
     let device = || vec!["device".to_string()];
     let stages = vec![
-        stage(
-            "once",
-            From::Input(0),
-            OpSpec::Dedup {
-                key: device(),
-                id: vec!["id".into()],
-                keep_ms: REMEMBER_MS,
-            },
-            rows.clone(),
-        ),
+        stage("once", From::Input(0), OpSpec::Dedup { key: device(), id: vec!["id".into()], keep_ms: REMEMBER_MS }, rows.clone()),
         stage(
             "sane",
             From::Stage(0),
-            OpSpec::Select {
-                filter: Some(Arc::new(in_range)),
-                otherwise: Otherwise::DeadLetter("level_out_of_range".into()),
-                columns: None,
-            },
+            OpSpec::Select { filter: Some(Arc::new(in_range)), otherwise: Otherwise::DeadLetter("level_out_of_range".into()), columns: None },
             rows.clone(),
         ),
         stage(
             "placed",
             From::Stage(1),
-            OpSpec::Join {
-                table: 0,
-                on: device(),
-                columns: vec![(1, "site".into())],
-                missing: Missing::Unmatched("unknown_device".into()),
-            },
+            OpSpec::Join { table: 0, on: device(), columns: vec![(1, "site".into())], missing: Missing::Unmatched("unknown_device".into()) },
             placed,
         ),
-        stage(
-            "sited",
-            From::Stage(2),
-            OpSpec::Join {
-                table: 1,
-                on: vec!["site".into()],
-                columns: vec![(1, "factor".into())],
-                missing: Missing::Nulls,
-            },
-            sited,
-        ),
+        stage("sited", From::Stage(2), OpSpec::Join { table: 1, on: vec!["site".into()], columns: vec![(1, "factor".into())], missing: Missing::Nulls }, sited),
         stage(
             "per_minute",
             From::Stage(3),
             OpSpec::Window {
                 group_by: device(),
-                window: WindowSpec {
-                    size_ms: 60_000,
-                    slide_ms: 30_000,
-                },
-                calls: vec![
-                    call(AggFn::Count, None),
-                    call(AggFn::Avg, None),
-                    call(AggFn::Slope, None),
-                ],
+                window: WindowSpec { size_ms: 60_000, slide_ms: 30_000 },
+                calls: vec![call(AggFn::Count, None), call(AggFn::Avg, None), call(AggFn::Slope, None)],
                 columns: vec![
                     column("device", "device", Utf8),
                     column("from", "window_start", Int64),
@@ -305,21 +209,12 @@ pub fn topology() -> Arc<Topology> {
                     at_most_ms: 900_000,
                     pane_ms: 20_000,
                     reset_at: None,
-                    drop: Some(DropSpec {
-                        value: named("level", Float64),
-                        by: 0.4,
-                        to_at_most: 0.2,
-                    }),
+                    drop: Some(DropSpec { value: named("level", Float64), by: 0.4, to_at_most: 0.2 }),
                     or_every_ms: Some(90_000),
                     give_up_ms: 600_000,
                     answer_all: false,
                 },
-                calls: vec![
-                    call(AggFn::Count, None),
-                    call(AggFn::Last, None),
-                    call(AggFn::Slope, None),
-                    call(AggFn::Avg, Some(120_000)),
-                ],
+                calls: vec![call(AggFn::Count, None), call(AggFn::Last, None), call(AggFn::Slope, None), call(AggFn::Avg, Some(120_000))],
                 carry: vec!["device".into(), "site".into()],
                 columns: vec![
                     column("device", "device", Utf8),
@@ -332,24 +227,12 @@ pub fn topology() -> Arc<Topology> {
                     column("level", "agg1", Float64),
                     column("slope", "agg2", Float64),
                     column("recent", "agg3", Float64),
-                    Column {
-                        name: "high".into(),
-                        expr: Arc::new(high),
-                    },
+                    Column { name: "high".into(), expr: Arc::new(high) },
                 ],
             },
             trend_schema.clone(),
         ),
-        stage(
-            "shift",
-            From::Stage(5),
-            OpSpec::Changed {
-                key: device(),
-                of: vec!["high".into()],
-                first: None,
-            },
-            trend_schema,
-        ),
+        stage("shift", From::Stage(5), OpSpec::Changed { key: device(), of: vec!["high".into()], first: None }, trend_schema),
         stage(
             "forecast",
             From::Stage(5),
@@ -383,15 +266,9 @@ pub fn topology() -> Arc<Topology> {
             schema: reading,
             time: TimeSpec {
                 column: "at".into(),
-                future: Some(FutureSpec {
-                    against: Some("sent".into()),
-                    tolerance_ms: FUTURE_MS,
-                }),
+                future: Some(FutureSpec { against: Some("sent".into()), tolerance_ms: FUTURE_MS }),
                 watermark_delay_ms: 20_000,
-                lateness: Lateness::PerKey {
-                    key: device(),
-                    allowed_ms: LATENESS_MS,
-                },
+                lateness: Lateness::PerKey { key: device(), allowed_ms: LATENESS_MS },
             },
             max_value_bytes: 4096,
         }],
@@ -416,12 +293,7 @@ pub fn topology() -> Arc<Topology> {
             },
         ],
         stages,
-        sinks: vec![
-            sink(PLACED, 3, &[]),
-            sink(MINUTE, 4, &[]),
-            sink(SHIFT, 6, &[]),
-            sink(FORECAST, 7, &["model_version"]),
-        ],
+        sinks: vec![sink(PLACED, 3, &[]), sink(MINUTE, 4, &[]), sink(SHIFT, 6, &[]), sink(FORECAST, 7, &["model_version"])],
         dead_letters: DEAD.into(),
         models: vec!["meter".into()],
     })
@@ -429,28 +301,16 @@ pub fn topology() -> Arc<Topology> {
 
 /// The scenario's model: a plain function of the row, so that every run must answer the same.
 pub fn predict(rows: &RecordBatch, bias: f64) -> Result<Prediction, PredictError> {
-    let bad = |message: String| PredictError {
-        predictor: "meter".into(),
-        message,
-    };
-    let (level, slope) = (
-        numbers(rows, "level").map_err(bad)?,
-        numbers(rows, "slope").map_err(bad)?,
-    );
+    let bad = |message: String| PredictError { predictor: "meter".into(), message };
+    let (level, slope) = (numbers(rows, "level").map_err(bad)?, numbers(rows, "slope").map_err(bad)?);
     let hours = level
         .iter()
         .zip(slope.iter())
         .zip(batch::times(rows))
-        .map(|((l, s), t)| {
-            l.map(|l| bias + (1.0 - l) * 10.0 + s.unwrap_or(0.0) + (t % 1000) as f64 * 1e-3)
-        });
+        .map(|((l, s), t)| l.map(|l| bias + (1.0 - l) * 10.0 + s.unwrap_or(0.0) + (t % 1000) as f64 * 1e-3));
     let hours: ArrayRef = Arc::new(hours.collect::<Float64Array>());
-    let columns = RecordBatch::try_new(fields(&[("hours", DataType::Float64)]), vec![hours])
-        .map_err(|e| bad(e.to_string()))?;
-    Ok(Prediction {
-        columns,
-        declined: None,
-    })
+    let columns = RecordBatch::try_new(fields(&[("hours", DataType::Float64)]), vec![hours]).map_err(|e| bad(e.to_string()))?;
+    Ok(Prediction { columns, declined: None })
 }
 
 /// The rule that stands in for the model; it answers otherwise, so that a mix-up shows.
@@ -486,19 +346,10 @@ impl Edge for MeterEdge {
     fn decoder(&self, _topic: &str, schema: &SchemaRef) -> Result<Box<dyn Decode>, String> {
         Ok(Box::new(JsonDecoder(schema.clone())))
     }
-    fn encoder(
-        &self,
-        topic: &str,
-        _format: &SinkFormat,
-        _schema: &SchemaRef,
-    ) -> Result<Box<dyn Encode>, String> {
-        Ok(Box::new(JsonEncoder {
-            topic: topic.to_string(),
-        }))
+    fn encoder(&self, topic: &str, _format: &SinkFormat, _schema: &SchemaRef) -> Result<Box<dyn Encode>, String> {
+        Ok(Box::new(JsonEncoder { topic: topic.to_string() }))
     }
     fn heuristic(&self, _model: &str) -> Option<Box<dyn Predictor>> {
-        Some(Box::new(Rule {
-            inputs: vec!["level".into(), "slope".into()],
-        }))
+        Some(Box::new(Rule { inputs: vec!["level".into(), "slope".into()] }))
     }
 }

@@ -32,15 +32,8 @@ impl Outputs {
             self.letters.extend((scenario.read_letters)(records));
         } else if scenario.topology.sinks.iter().any(|s| s.topic == *topic) {
             for (i, row) in (scenario.read_rows)(topic, records).into_iter().enumerate() {
-                let input = records
-                    .headers(i)
-                    .get("ws.input")
-                    .map(|v| String::from_utf8_lossy(v).into_owned())
-                    .unwrap_or_default();
-                self.rows
-                    .entry((topic.clone(), records.key(i).map(<[u8]>::to_vec)))
-                    .or_default()
-                    .push((row, input));
+                let input = records.headers(i).get("ws.input").map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
+                self.rows.entry((topic.clone(), records.key(i).map(<[u8]>::to_vec))).or_default().push((row, input));
             }
         }
     }
@@ -63,36 +56,21 @@ impl Outputs {
 }
 
 /// Runs the scenario's tasks over what the broker holds as input.
-pub(crate) fn run(
-    scenario: &Scenario,
-    broker: &Broker,
-    surroundings: &Surroundings,
-) -> Result<Outputs, String> {
+pub(crate) fn run(scenario: &Scenario, broker: &Broker, surroundings: &Surroundings) -> Result<Outputs, String> {
     let globals = globals(scenario, broker)?;
     let mut outputs = Outputs::default();
     for t in 0..scenario.tasks {
-        let mut task = Task::new(
-            TaskId(t),
-            scenario.topology.clone(),
-            scenario.edge.as_ref(),
-            surroundings.clone(),
-        )
-        .map_err(|e| e.to_string())?;
-        let (tables, inputs): (Vec<_>, Vec<_>) = task
-            .partitions()
-            .into_iter()
-            .partition(|at| task.is_table(at));
+        let mut task = Task::new(TaskId(t), scenario.topology.clone(), scenario.edge.as_ref(), surroundings.clone()).map_err(|e| e.to_string())?;
+        let (tables, inputs): (Vec<_>, Vec<_>) = task.partitions().into_iter().partition(|at| task.is_table(at));
         let mut appends = Vec::new();
         for at in tables.iter().chain(&inputs) {
             for records in chunks(&all_records(broker, at)) {
-                task.process(at, &records, scenario.start_ms, &globals)
-                    .map_err(|e| e.to_string())?;
+                task.process(at, &records, scenario.start_ms, &globals).map_err(|e| e.to_string())?;
                 answer_all(scenario, &mut task, &globals)?;
                 close(&mut task, &mut appends)?;
             }
         }
-        task.advance(scenario.start_ms, &globals)
-            .map_err(|e| e.to_string())?;
+        task.advance(scenario.start_ms, &globals).map_err(|e| e.to_string())?;
         answer_all(scenario, &mut task, &globals)?;
         close(&mut task, &mut appends)?;
         for a in &appends {
@@ -112,10 +90,7 @@ fn globals(scenario: &Scenario, broker: &Broker) -> Result<Vec<Option<Table>>, S
         let mut table = Table::new(spec).map_err(|e| e.to_string())?;
         let mut decoder = scenario.edge.decoder(&spec.topic, &spec.schema)?;
         for p in 0..broker.topic(&spec.topic).map_or(0, |t| t.partitions) {
-            let decoded = decoder.decode(&all_records(
-                broker,
-                &TopicPartition::new(spec.topic.clone(), p),
-            ));
+            let decoded = decoder.decode(&all_records(broker, &TopicPartition::new(spec.topic.clone(), p)));
             table.apply(&decoded.rows).map_err(|e| e.to_string())?;
         }
         globals.push(Some(table));
@@ -127,11 +102,7 @@ fn chunks(all: &Records) -> Vec<Records> {
     let mut out: Vec<Records> = all
         .rows
         .chunks(CHUNK_ROWS)
-        .map(|rows| Records {
-            buffer: all.buffer.clone(),
-            rows: rows.to_vec(),
-            next_offset: rows.last().map_or(0, |r| r.offset + 1),
-        })
+        .map(|rows| Records { buffer: all.buffer.clone(), rows: rows.to_vec(), next_offset: rows.last().map_or(0, |r| r.offset + 1) })
         .collect();
     if let Some(last) = out.last_mut() {
         last.next_offset = all.next_offset;
@@ -139,11 +110,7 @@ fn chunks(all: &Records) -> Vec<Records> {
     out
 }
 
-fn answer_all(
-    scenario: &Scenario,
-    task: &mut Task,
-    globals: &[Option<Table>],
-) -> Result<(), String> {
+fn answer_all(scenario: &Scenario, task: &mut Task, globals: &[Option<Table>]) -> Result<(), String> {
     loop {
         let calls = task.take_calls();
         if calls.is_empty() {
@@ -151,20 +118,14 @@ fn answer_all(
         }
         for (stage, call) in calls {
             let result = (scenario.model)(&call.predictor, &call.rows);
-            let answer = Answer {
-                id: call.id,
-                result,
-                version: scenario.model_version.clone(),
-                feature_hash: "f".into(),
-            };
-            task.answer(stage, answer, scenario.start_ms, globals)
-                .map_err(|e| e.to_string())?;
+            let answer = Answer { id: call.id, result, version: scenario.model_version.clone(), feature_hash: "f".into() };
+            task.answer(stage, answer, scenario.start_ms, globals).map_err(|e| e.to_string())?;
         }
     }
 }
 
 fn close(task: &mut Task, appends: &mut Vec<Appends>) -> Result<(), String> {
-    if let Some(epoch) = task.close(1).map_err(|e| e.to_string())? {
+    if let Some(epoch) = task.close(1, 0).map_err(|e| e.to_string())? {
         task.committed();
         appends.extend(epoch.appends);
     }
@@ -175,13 +136,7 @@ fn as_records(a: &Appends) -> Records {
     let mut b = RecordsBuilder::default();
     for (i, r) in a.rows.iter().enumerate() {
         let (key, value, _) = a.row(i);
-        b.push(
-            i as i64,
-            r.timestamp_ms,
-            key,
-            value,
-            r.headers.of(&a.buffer).unwrap_or_default(),
-        );
+        b.push(i as i64, r.timestamp_ms, key, value, r.headers.of(&a.buffer).unwrap_or_default());
     }
     b.finish(a.rows.len() as i64)
 }

@@ -23,19 +23,11 @@ pub struct SimOptions {
 
 impl SimOptions {
     /// Size of the built-in scenario that keeps a seed below half a second.
-    pub const SIZE: Size = Size {
-        tasks: 4,
-        readings: 1_200,
-        over_ms: 15_000,
-    };
+    pub const SIZE: Size = Size { tasks: 4, readings: 1_200, over_ms: 15_000 };
 
     /// The built-in scenario.
     pub fn meter(size: Size) -> SimOptions {
-        SimOptions {
-            scenario: Arc::new(move |seed| Ok(meter_scenario(seed, size))),
-            profile: Profile::of,
-            planted: Planted::default(),
-        }
+        SimOptions { scenario: Arc::new(move |seed| Ok(meter_scenario(seed, size))), profile: Profile::of, planted: Planted::default() }
     }
 }
 
@@ -47,9 +39,7 @@ impl Default for SimOptions {
 
 impl std::fmt::Debug for SimOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SimOptions")
-            .field("planted", &self.planted)
-            .finish_non_exhaustive()
+        f.debug_struct("SimOptions").field("planted", &self.planted).finish_non_exhaustive()
     }
 }
 
@@ -84,19 +74,8 @@ pub fn run_seed(seed: u64, options: &SimOptions) -> Report {
     let scenario = match (options.scenario)(seed) {
         Ok(s) => Arc::new(s),
         Err(e) => {
-            let verdict = Verdict {
-                problems: vec![format!("there is nothing to run: {e}")],
-                ..Verdict::default()
-            };
-            return Report {
-                seed,
-                trace: 0,
-                records: 0,
-                elapsed_ms: 0,
-                faults: Tally::new(),
-                done: Tally::new(),
-                verdict,
-            };
+            let verdict = Verdict { problems: vec![format!("there is nothing to run: {e}")], ..Verdict::default() };
+            return Report { seed, trace: 0, records: 0, elapsed_ms: 0, faults: Tally::new(), done: Tally::new(), verdict };
         }
     };
     let records = scenario.records();
@@ -182,23 +161,15 @@ impl Summary {
 
     /// How often something was done, or a fault struck.
     pub fn count(&self, what: &str) -> u64 {
-        self.done
-            .get(what)
-            .or_else(|| self.faults.get(what))
-            .copied()
-            .unwrap_or(0)
+        self.done.get(what).or_else(|| self.faults.get(what)).copied().unwrap_or(0)
     }
 
     fn add(&mut self, trace: &mut Trace, r: &Report) {
         self.seeds += 1;
         self.records += r.records;
         self.elapsed_ms += r.elapsed_ms;
-        r.faults
-            .iter()
-            .for_each(|(k, n)| *self.faults.entry(k).or_default() += n);
-        r.done
-            .iter()
-            .for_each(|(k, n)| *self.done.entry(k).or_default() += n);
+        r.faults.iter().for_each(|(k, n)| *self.faults.entry(k).or_default() += n);
+        r.done.iter().for_each(|(k, n)| *self.done.entry(k).or_default() += n);
         self.trace = trace.number(r.trace).value();
         self.lost += r.verdict.lost;
         self.duplicate += r.verdict.duplicate;
@@ -220,22 +191,10 @@ impl std::fmt::Display for Summary {
             self.elapsed_ms as f64 / 1000.0,
             self.count("commits")
         )?;
-        let list = |t: &Tally| {
-            t.iter()
-                .map(|(k, n)| format!("{k} {n}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
+        let list = |t: &Tally| t.iter().map(|(k, n)| format!("{k} {n}")).collect::<Vec<_>>().join(", ");
         writeln!(f, "faults: {}", list(&self.faults))?;
         writeln!(f, "done: {}", list(&self.done))?;
-        writeln!(
-            f,
-            "lost {}, duplicate {}, reordered {}, failed seeds {}",
-            self.lost,
-            self.duplicate,
-            self.reordered,
-            self.failed.len()
-        )?;
+        writeln!(f, "lost {}, duplicate {}, reordered {}, failed seeds {}", self.lost, self.duplicate, self.reordered, self.failed.len())?;
         for r in self.failed.iter().take(5) {
             writeln!(f, "seed {} failed:", r.seed)?;
             for p in r.verdict.problems.iter().take(6) {
@@ -276,17 +235,8 @@ pub fn run_many(seeds: std::ops::Range<u64>, options: &SimOptions, threads: usiz
     let (mut summary, mut trace) = (Summary::default(), Trace::default());
     reports.values().for_each(|r| summary.add(&mut trace, r));
     if summary.seeds >= ENOUGH_SEEDS {
-        let rare = MINIMUM
-            .iter()
-            .filter(|(what, n)| summary.count(what) * 100 < n * summary.seeds);
-        summary.too_rare = rare
-            .map(|(what, n)| {
-                format!(
-                    "{what} {}, expected {n} per hundred seeds",
-                    summary.count(what)
-                )
-            })
-            .collect();
+        let rare = MINIMUM.iter().filter(|(what, n)| summary.count(what) * 100 < n * summary.seeds);
+        summary.too_rare = rare.map(|(what, n)| format!("{what} {}, expected {n} per hundred seeds", summary.count(what))).collect();
     }
     summary
 }

@@ -13,12 +13,12 @@ impl Rng {
             h = (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
         }
         let mut rng = Rng(seed ^ h);
-        rng.next();
+        rng.draw();
         rng
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl Rng {
 
     /// A number below `n`; 0 for `n = 0`.
     pub fn below(&mut self, n: u64) -> u64 {
-        if n == 0 { 0 } else { self.next() % n }
+        if n == 0 { 0 } else { self.draw() % n }
     }
 
     /// A number in `low..=high`.
@@ -43,7 +43,7 @@ impl Rng {
 
     /// A number in `0.0..1.0`.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// One of `items`; `None` when there are none.
@@ -60,7 +60,7 @@ mod tests {
     fn streams_are_repeatable_and_apart() {
         let draw = |seed, name| {
             let mut r = Rng::derive(seed, name);
-            (0..8).map(|_| r.next()).collect::<Vec<_>>()
+            (0..8).map(|_| r.draw()).collect::<Vec<_>>()
         };
         assert_eq!(draw(7, "data"), draw(7, "data"));
         assert_ne!(draw(7, "data"), draw(7, "faults"));

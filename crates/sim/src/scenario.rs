@@ -96,37 +96,20 @@ impl Scenario {
     /// Topics that the engine itself needs.
     pub fn internal_topics(&self) -> Vec<TopicSpec> {
         let name = &self.topology.name;
-        [
-            ws_stream::task::changelog_topic(name),
-            ws_stream::task::manifest_topic(name),
-        ]
-        .into_iter()
-        .map(|name| TopicSpec {
-            name,
-            partitions: self.tasks,
-            config: Vec::new(),
-        })
-        .collect()
+        [ws_stream::task::changelog_topic(name), ws_stream::task::manifest_topic(name)]
+            .into_iter()
+            .map(|name| TopicSpec { name, partitions: self.tasks, config: Vec::new() })
+            .collect()
     }
 
     /// Input records that producers append and that are not aborted.
     pub fn records(&self) -> u64 {
-        self.feeds
-            .iter()
-            .filter(|f| !f.aborted)
-            .flat_map(|f| &f.appends)
-            .map(|a| a.rows.len() as u64)
-            .sum()
+        self.feeds.iter().filter(|f| !f.aborted).flat_map(|f| &f.appends).map(|a| a.rows.len() as u64).sum()
     }
 
     /// Sink topics.
     pub fn sinks(&self) -> Vec<Arc<str>> {
-        let mut topics: Vec<Arc<str>> = self
-            .topology
-            .sinks
-            .iter()
-            .map(|s| s.topic.clone())
-            .collect();
+        let mut topics: Vec<Arc<str>> = self.topology.sinks.iter().map(|s| s.topic.clone()).collect();
         topics.dedup();
         topics
     }

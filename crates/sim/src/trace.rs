@@ -28,9 +28,7 @@ impl Trace {
         self.number(bytes.len() as u64);
         let mut words = bytes.chunks_exact(8);
         for w in &mut words {
-            self.number(u64::from_le_bytes([
-                w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7],
-            ]));
+            self.number(u64::from_le_bytes([w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]]));
         }
         let mut last = [0u8; 8];
         last[..words.remainder().len()].copy_from_slice(words.remainder());
@@ -49,38 +47,28 @@ impl Trace {
 
     /// Adds records.
     pub fn records(&mut self, records: &Records) -> &mut Self {
-        self.number(records.next_offset as u64)
-            .number(records.rows.len() as u64)
-            .bytes(&records.buffer)
+        self.number(records.next_offset as u64).number(records.rows.len() as u64).bytes(&records.buffer)
     }
 
     fn epochs(&mut self, set: &EpochSet) {
         self.number(set.id);
         for e in &set.epochs {
-            self.number(u64::from(e.task.0))
-                .number(e.incarnation)
-                .number(e.number);
+            self.number(u64::from(e.task.0)).number(e.incarnation).number(e.number);
             for (at, offset) in &e.positions {
                 self.at(at).number(*offset as u64);
             }
             for a in &e.appends {
                 self.text(&a.topic).bytes(&a.buffer);
                 for r in &a.rows {
-                    self.number(u64::from(r.partition))
-                        .number(r.timestamp_ms as u64);
+                    self.number(u64::from(r.partition)).number(r.timestamp_ms as u64);
                 }
             }
         }
     }
 
     fn call(&mut self, call: &Call) {
-        self.number(call.id)
-            .text(&call.predictor)
-            .number(call.deadline_ms as u64);
-        for (time, offset) in ws_stream::batch::times(&call.rows)
-            .iter()
-            .zip(ws_stream::batch::offsets(&call.rows))
-        {
+        self.number(call.id).text(&call.predictor).number(call.deadline_ms as u64);
+        for (time, offset) in ws_stream::batch::times(&call.rows).iter().zip(ws_stream::batch::offsets(&call.rows)) {
             self.number(*time as u64).number(*offset as u64);
         }
     }
@@ -88,28 +76,14 @@ impl Trace {
     /// Adds an effect.
     pub fn effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Restore {
-                task,
-                incarnation,
-                partitions,
-                tables,
-            } => {
-                self.number(1)
-                    .number(u64::from(task.0))
-                    .number(*incarnation);
+            Effect::Restore { task, incarnation, partitions, tables } => {
+                self.number(1).number(u64::from(task.0)).number(*incarnation);
                 partitions.iter().chain(tables).for_each(|at| {
                     self.at(at);
                 });
             }
-            Effect::Read {
-                at,
-                offset,
-                incarnation,
-            } => {
-                self.number(2)
-                    .at(at)
-                    .number(*offset as u64)
-                    .number(*incarnation);
+            Effect::Read { at, offset, incarnation } => {
+                self.number(2).at(at).number(*offset as u64).number(*incarnation);
             }
             Effect::Stop { at } => {
                 self.number(3).at(at);
@@ -130,16 +104,8 @@ impl Trace {
                     self.number(u64::from(t.0));
                 });
             }
-            Effect::Call {
-                task,
-                incarnation,
-                stage,
-                call,
-            } => {
-                self.number(8)
-                    .number(u64::from(task.0))
-                    .number(*incarnation)
-                    .number(*stage as u64);
+            Effect::Call { task, incarnation, stage, call } => {
+                self.number(8).number(u64::from(task.0)).number(*incarnation).number(*stage as u64);
                 self.call(call);
             }
             Effect::Release(tasks) => {
@@ -149,25 +115,13 @@ impl Trace {
                 });
             }
             Effect::Mark { task, incarnation } => {
-                self.number(10)
-                    .number(u64::from(task.0))
-                    .number(*incarnation);
+                self.number(10).number(u64::from(task.0)).number(*incarnation);
             }
             Effect::Truncate { task, before } => {
-                self.number(11)
-                    .number(u64::from(task.0))
-                    .number(*before as u64);
+                self.number(11).number(u64::from(task.0)).number(*before as u64);
             }
-            Effect::Snapshot {
-                task,
-                from_offset,
-                positions,
-                snapshot,
-            } => {
-                self.number(12)
-                    .number(u64::from(task.0))
-                    .number(*from_offset as u64)
-                    .number(snapshot.epoch);
+            Effect::Snapshot { task, from_offset, positions, snapshot } => {
+                self.number(12).number(u64::from(task.0)).number(*from_offset as u64).number(snapshot.epoch);
                 for (at, offset) in positions {
                     self.at(at).number(*offset as u64);
                 }
@@ -205,14 +159,7 @@ mod tests {
             t.value()
         };
         assert_eq!(of(&["ab", "c"]), of(&["ab", "c"]));
-        let all: std::collections::HashSet<u64> = [
-            of(&["ab", "c"]),
-            of(&["a", "bc"]),
-            of(&["c", "ab"]),
-            of(&["abc"]),
-            of(&[]),
-        ]
-        .into();
+        let all: std::collections::HashSet<u64> = [of(&["ab", "c"]), of(&["a", "bc"]), of(&["c", "ab"]), of(&["abc"]), of(&[])].into();
         assert_eq!(all.len(), 5);
     }
 }

@@ -46,21 +46,16 @@ impl Verdict {
 
 /// Judges a run that has come to rest.
 pub(crate) fn judge(sim: &mut Simulation) -> Verdict {
-    let mut v = Verdict {
-        problems: std::mem::take(&mut sim.problems),
-        ..Verdict::default()
-    };
+    let mut v = Verdict { problems: std::mem::take(&mut sim.problems), ..Verdict::default() };
     let scenario = sim.scenario.clone();
     let got = Outputs::of_broker(&scenario, &sim.broker);
     match reference::run(&scenario, &sim.broker, &sim.surroundings) {
         Ok(wanted) => {
+            if wanted.rows.is_empty() {
+                v.note(|| "the undisturbed run yields nothing: there is nothing to compare".into());
+            }
             compare_rows(&mut v, &wanted, &got);
-            compare_letters(
-                &mut v,
-                "the undisturbed run",
-                wanted.letters,
-                got.letters.clone(),
-            );
+            compare_letters(&mut v, "the undisturbed run", wanted.letters, got.letters.clone());
         }
         Err(e) => v.note(|| format!("the undisturbed run failed: {e}")),
     }
@@ -75,50 +70,22 @@ fn compare_rows(v: &mut Verdict, wanted: &Outputs, got: &Outputs) {
     keys.sort();
     keys.dedup();
     for key in keys {
-        let (w, g) = (
-            wanted.rows.get(key).unwrap_or(&none),
-            got.rows.get(key).unwrap_or(&none),
-        );
-        let name = || {
-            format!(
-                "{} key {}",
-                key.0,
-                String::from_utf8_lossy(key.1.as_deref().unwrap_or(b"(none)"))
-            )
-        };
-        if w.len() == g.len()
-            && w.iter()
-                .zip(g)
-                .all(|(a, b)| a.0.fixed == b.0.fixed && a.1 == b.1)
-        {
+        let (w, g) = (wanted.rows.get(key).unwrap_or(&none), got.rows.get(key).unwrap_or(&none));
+        let name = || format!("{} key {}", key.0, String::from_utf8_lossy(key.1.as_deref().unwrap_or(b"(none)")));
+        if w.len() == g.len() && w.iter().zip(g).all(|(a, b)| a.0.fixed == b.0.fixed && a.1 == b.1) {
             for (a, b) in w.iter().zip(g) {
-                if let (
-                    Row {
-                        predicted: Some(x), ..
-                    },
-                    Row {
-                        predicted: Some(y), ..
-                    },
-                ) = (&a.0, &b.0)
+                if let (Row { predicted: Some(x), .. }, Row { predicted: Some(y), .. }) = (&a.0, &b.0)
                     && x != y
                 {
                     v.differing += 1;
-                    v.note(|| {
-                        format!(
-                            "{}: the model's answer for {} is {y} instead of {x}",
-                            name(),
-                            b.1
-                        )
-                    });
+                    v.note(|| format!("{}: the model's answer for {} is {y} instead of {x}", name(), b.1));
                 }
             }
             continue;
         }
         let mut balance: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-        w.iter()
-            .for_each(|(r, input)| *balance.entry((&r.fixed, input)).or_default() -= 1);
-        g.iter()
-            .for_each(|(r, input)| *balance.entry((&r.fixed, input)).or_default() += 1);
+        w.iter().for_each(|(r, input)| *balance.entry((&r.fixed, input)).or_default() -= 1);
+        g.iter().for_each(|(r, input)| *balance.entry((&r.fixed, input)).or_default() += 1);
         balance.retain(|_, n| *n != 0);
         if balance.is_empty() {
             v.reordered += 1;
@@ -138,11 +105,8 @@ fn compare_rows(v: &mut Verdict, wanted: &Outputs, got: &Outputs) {
 
 fn compare_letters(v: &mut Verdict, with: &str, wanted: Vec<Letter>, got: Vec<Letter>) {
     let mut balance: BTreeMap<Letter, i64> = BTreeMap::new();
-    wanted
-        .into_iter()
-        .for_each(|l| *balance.entry(l).or_default() -= 1);
-    got.into_iter()
-        .for_each(|l| *balance.entry(l).or_default() += 1);
+    wanted.into_iter().for_each(|l| *balance.entry(l).or_default() -= 1);
+    got.into_iter().for_each(|l| *balance.entry(l).or_default() += 1);
     for (letter, n) in balance.into_iter().filter(|(_, n)| *n != 0) {
         v.letters += n.unsigned_abs();
         v.note(|| format!("dead letters, against {with}: {n:+} of {letter:?}"));
@@ -152,24 +116,12 @@ fn compare_letters(v: &mut Verdict, with: &str, wanted: Vec<Letter>, got: Vec<Le
 /// The plain rules: every accepted input exactly once, dead letters exactly.
 fn check_rules(v: &mut Verdict, scenario: &Scenario, got: &Outputs) {
     let expected = &scenario.expected;
-    let of_stages = got
-        .letters
-        .iter()
-        .filter(|l| expected.letter_stages.contains(&l.stage))
-        .cloned()
-        .collect();
+    let of_stages = got.letters.iter().filter(|l| expected.letter_stages.contains(&l.stage)).cloned().collect();
     compare_letters(v, "the rules", expected.letters.clone(), of_stages);
     let Some(sink) = &expected.sink else { return };
     let mut balance: BTreeMap<&str, i64> = BTreeMap::new();
-    expected
-        .accepted
-        .iter()
-        .for_each(|p| *balance.entry(p).or_default() -= 1);
-    got.rows
-        .iter()
-        .filter(|(k, _)| k.0 == *sink)
-        .flat_map(|(_, rows)| rows)
-        .for_each(|(_, p)| *balance.entry(p).or_default() += 1);
+    expected.accepted.iter().for_each(|p| *balance.entry(p).or_default() -= 1);
+    got.rows.iter().filter(|(k, _)| k.0 == *sink).flat_map(|(_, rows)| rows).for_each(|(_, p)| *balance.entry(p).or_default() += 1);
     for (position, n) in balance.into_iter().filter(|(_, n)| *n != 0) {
         if n < 0 {
             v.lost += n.unsigned_abs();
@@ -188,10 +140,7 @@ fn rows_of(snapshot: &Snapshot, chunks: &mut Vec<u8>) -> Result<StateRows, Strin
         chunks.push(*chunk);
         for part in parts {
             let read = changelog::read(part, &mut |state, key, sub, value| {
-                rows.insert(
-                    (state, key.to_vec(), sub),
-                    value.unwrap_or_default().to_vec(),
-                );
+                rows.insert((state, key.to_vec(), sub), value.unwrap_or_default().to_vec());
                 Ok(())
             });
             read.map_err(|e| e.to_string())?;
@@ -209,8 +158,7 @@ fn restored(sim: &Simulation, id: TaskId, disk: Option<&crate::sim::Disk>) -> Re
     if let Some(d) = disk {
         for records in disk_records(d) {
             for i in 0..records.rows.len() {
-                task.import(records.value(i).unwrap_or_default(), 0)
-                    .map_err(|e| e.to_string())?;
+                task.import(records.value(i).unwrap_or_default(), 0).map_err(|e| e.to_string())?;
             }
         }
         task.resume_at(d.epoch, d.positions.clone());
@@ -218,8 +166,7 @@ fn restored(sim: &Simulation, id: TaskId, disk: Option<&crate::sim::Disk>) -> Re
         log.rows.retain(|r| r.offset >= d.from_offset);
     }
     for i in 0..log.rows.len() {
-        task.import(log.value(i).unwrap_or_default(), skip_through)
-            .map_err(|e| e.to_string())?;
+        task.import(log.value(i).unwrap_or_default(), skip_through).map_err(|e| e.to_string())?;
     }
     Ok(task)
 }
@@ -230,11 +177,7 @@ fn check_state(v: &mut Verdict, sim: &mut Simulation) {
     for t in sim.live_tasks() {
         let mut chunks = Vec::new();
         let (id, positions) = (t.id, t.committed_positions());
-        match t
-            .snapshot()
-            .map_err(|e| e.to_string())
-            .and_then(|s| rows_of(&s, &mut chunks))
-        {
+        match t.snapshot().map_err(|e| e.to_string()).and_then(|s| rows_of(&s, &mut chunks)) {
             Ok(rows) => {
                 live.insert(id, (rows, chunks, positions));
             }
@@ -242,37 +185,17 @@ fn check_state(v: &mut Verdict, sim: &mut Simulation) {
         }
     }
     for (id, (rows, chunks, positions)) in live {
-        let disks: Vec<_> = sim
-            .disks()
-            .filter(|(t, _)| *t == id)
-            .map(|(_, d)| Some(d.clone()))
-            .collect();
+        let disks: Vec<_> = sim.disks().filter(|(t, _)| *t == id).map(|(_, d)| Some(d.clone())).collect();
         let at = TopicPartition::new(changelog_topic(&sim.scenario.topology.name), id.0);
         let start = sim.broker.partition(&at).map_or(0, |p| p.start());
         let mut first: Option<StateRows> = None;
-        for disk in std::iter::once(None).chain(
-            disks
-                .into_iter()
-                .filter(|d| d.as_ref().is_some_and(|d| d.from_offset >= start)),
-        ) {
-            let from = if disk.is_some() {
-                "a snapshot and the changelog"
-            } else {
-                "the changelog alone"
-            };
+        for disk in std::iter::once(None).chain(disks.into_iter().filter(|d| d.as_ref().is_some_and(|d| d.from_offset >= start))) {
+            let from = if disk.is_some() { "a snapshot and the changelog" } else { "the changelog alone" };
             let scanned = restored(sim, id, disk.as_ref()).and_then(|mut t| {
-                if let Some((at, offset)) = positions
-                    .iter()
-                    .find(|(at, offset)| t.position(at) != Some(*offset))
-                {
-                    return Err(format!(
-                        "position of {at} is {:?} instead of {offset}",
-                        t.position(at)
-                    ));
+                if let Some((at, offset)) = positions.iter().find(|(at, offset)| t.position(at) != Some(*offset)) {
+                    return Err(format!("position of {at} is {:?} instead of {offset}", t.position(at)));
                 }
-                t.snapshot()
-                    .map_err(|e| e.to_string())
-                    .and_then(|s| rows_of(&s, &mut Vec::new()))
+                t.snapshot().map_err(|e| e.to_string()).and_then(|s| rows_of(&s, &mut Vec::new()))
             });
             let found = match scanned {
                 Ok(found) => found,
@@ -288,30 +211,25 @@ fn check_state(v: &mut Verdict, sim: &mut Simulation) {
             };
             let part: StateRows = found
                 .iter()
-                .filter(|((_, key, _), _)| {
-                    first.is_some() || chunks.contains(&changelog::chunk_of(key))
-                })
+                .filter(|((_, key, _), _)| first.is_some() || chunks.contains(&changelog::chunk_of(key)))
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect();
             if part != wanted {
-                let mut keys: Vec<_> = part
-                    .keys()
-                    .chain(wanted.keys())
-                    .filter(|k| part.get(*k) != wanted.get(*k))
-                    .collect();
+                let mut keys: Vec<_> = part.keys().chain(wanted.keys()).filter(|k| part.get(*k) != wanted.get(*k)).collect();
                 keys.sort();
                 keys.dedup();
                 v.state += keys.len() as u64;
                 let (state, key, sub) = keys[0].clone();
-                let side = |m: &StateRows| {
-                    m.get(&(state, key.clone(), sub))
-                        .map_or("absent".to_string(), |v| {
-                            ws_stream::task::hex(&v[..v.len().min(40)])
-                        })
-                };
+                let side = |m: &StateRows| m.get(&(state, key.clone(), sub)).map_or("absent".to_string(), |v| ws_stream::task::hex(&v[..v.len().min(40)]));
                 let (a, b) = (side(&part), side(&wanted));
                 let n = keys.len();
-                v.note(|| format!("task {}: {n} rows differ when restored from {from}; the first: state {state} key {} sub {sub}: {a} instead of {b}", id.0, String::from_utf8_lossy(&key)));
+                v.note(|| {
+                    format!(
+                        "task {}: {n} rows differ when restored from {from}; the first: state {state} key {} sub {sub}: {a} instead of {b}",
+                        id.0,
+                        String::from_utf8_lossy(&key)
+                    )
+                });
             }
             first.get_or_insert(found);
         }

@@ -32,10 +32,7 @@ fn an_upload_newest_first_ends_in_the_same_features_as_one_in_order() {
     let upload = at(READINGS) + MINUTE_MS;
     let in_order = (0..READINGS).map(|h| ("d-1", h));
     let newest_first = (0..READINGS).rev().map(|h| ("d-2", h));
-    let lines: Vec<Value> = in_order
-        .chain(newest_first)
-        .map(|(device, h)| telemetry(device, world::uploaded(device, at(h), level(h), upload)))
-        .collect();
+    let lines: Vec<Value> = in_order.chain(newest_first).map(|(device, h)| telemetry(device, world::uploaded(device, at(h), level(h), upload))).collect();
     app.append(&lines);
     let pipeline = app.settled(probes + lines.len() as u64);
     assert_eq!(count(&pipeline, "late_total"), 0, "{pipeline:#}");
@@ -45,7 +42,7 @@ fn an_upload_newest_first_ends_in_the_same_features_as_one_in_order() {
     let features = Folder::open(&app.data).read("bin.features");
     let last = |device: &str| -> Value {
         let rows = features.iter().filter(|f| f.text("device_id") == device);
-        rows.last().expect("rows of the device").value.clone()
+        rows.next_back().expect("rows of the device").value.clone()
     };
     let (first, second) = (last("d-1"), last("d-2"));
     assert_eq!(first["corrected"], false, "{first:#}");
@@ -68,12 +65,6 @@ fn an_upload_newest_first_ends_in_the_same_features_as_one_in_order() {
             _ => assert_eq!(first[field], second[field], "{field}"),
         }
     }
-    let corrections = features
-        .iter()
-        .filter(|f| f.text("device_id") == "d-2" && f.value["corrected"] == true);
-    assert_eq!(
-        corrections.count() as i64,
-        READINGS - 1,
-        "each older reading corrects once"
-    );
+    let corrections = features.iter().filter(|f| f.text("device_id") == "d-2" && f.value["corrected"] == true);
+    assert_eq!(corrections.count() as i64, READINGS - 1, "each older reading corrects once");
 }

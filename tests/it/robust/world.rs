@@ -14,14 +14,7 @@ pub const T0: i64 = 1_767_600_000_000;
 const VALID_FROM: i64 = T0 - 30 * DAY_MS;
 
 /// Topics that bin-fill reads.
-pub const INPUTS: [&str; 6] = [
-    "bin.telemetry",
-    "ref.device",
-    "ref.container",
-    "ref.site",
-    "ref.schedule",
-    "collection.event",
-];
+pub const INPUTS: [&str; 6] = ["bin.telemetry", "ref.device", "ref.container", "ref.site", "ref.schedule", "collection.event"];
 
 /// A line of `/v1/admin/append`, which is also a record of [`put`].
 pub fn line(topic: &str, key: &str, value: Value) -> Value {
@@ -37,9 +30,7 @@ pub fn references(devices: u32) -> Vec<Value> {
         })
     };
     let with = |mut value: Value, more: Value| {
-        let (Some(a), Value::Object(b)) = (value.as_object_mut(), more) else {
-            panic!("objects")
-        };
+        let (Some(a), Value::Object(b)) = (value.as_object_mut(), more) else { panic!("objects") };
         a.extend(b);
         value
     };
@@ -59,11 +50,7 @@ pub fn references(devices: u32) -> Vec<Value> {
     });
     let mut all = vec![
         line("ref.site", "s-1", with(base("ref-s-1".into()), site)),
-        line(
-            "ref.schedule",
-            "s-1",
-            with(base("ref-v-1".into()), schedule),
-        ),
+        line("ref.schedule", "s-1", with(base("ref-v-1".into()), schedule)),
         device("d-store", None),
     ];
     for i in 1..=devices {
@@ -72,11 +59,7 @@ pub fn references(devices: u32) -> Vec<Value> {
             "container_id": container, "site_id": "s-1", "waste_stream": "general", "capacity_l": 1100.0, "height_m": 1.2,
             "valid_to": null, "status": "ok",
         });
-        all.push(line(
-            "ref.container",
-            &container,
-            with(base(format!("ref-{container}")), more),
-        ));
+        all.push(line("ref.container", &container, with(base(format!("ref-{container}")), more)));
         all.push(device(&id, Some(&container)));
     }
     all
@@ -84,12 +67,7 @@ pub fn references(devices: u32) -> Vec<Value> {
 
 /// A reading that was sent and received within seconds.
 pub fn reading(device: &str, observed_at: i64, level: f64) -> Value {
-    uploaded(
-        device,
-        observed_at,
-        level,
-        observed_at + 2 * SECOND_MS,
-    )
+    uploaded(device, observed_at, level, observed_at + 2 * SECOND_MS)
 }
 
 /// A reading that was received at another time than it was taken.
@@ -112,7 +90,5 @@ pub fn put(folder: &Folder, lines: &[Value]) {
 
 /// A text field that must be there.
 pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field]
-        .as_str()
-        .unwrap_or_else(|| panic!("{field}: {value}"))
+    value[field].as_str().unwrap_or_else(|| panic!("{field}: {value}"))
 }

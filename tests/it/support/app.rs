@@ -66,14 +66,7 @@ impl App {
         let mut command = command_line(args, env);
         let data_text = data.display().to_string();
         command.extend(["--data", &data_text, "--address", "127.0.0.1:0"].map(String::from));
-        App {
-            data,
-            url: String::new(),
-            dir,
-            command,
-            lives: 0,
-            process: None,
-        }
+        App { data, url: String::new(), dir, command, lives: 0, process: None }
     }
 
     /// Starts it, or starts it again on the same folder with the same arguments, and waits until it is ready.
@@ -98,8 +91,7 @@ impl App {
             let text = std::fs::read(app.data.join("endpoint.json")).ok()?;
             let endpoint: Value = serde_json::from_slice(&text).ok()?;
             // The file of a killed life stays until the next one writes its own.
-            (endpoint["pid"].as_u64()? == u64::from(app.pid()))
-                .then(|| endpoint["url"].as_str().map(str::to_owned))?
+            (endpoint["pid"].as_u64()? == u64::from(app.pid())).then(|| endpoint["url"].as_str().map(str::to_owned))?
         });
         self.url = url;
     }
@@ -125,12 +117,7 @@ impl App {
     ///
     /// # Panics
     /// When the process ends first, or the time does; `what` is named and the output shown.
-    pub fn wait_for<T>(
-        &self,
-        what: &str,
-        limit: Duration,
-        mut ask: impl FnMut(&App) -> Option<T>,
-    ) -> T {
+    pub fn wait_for<T>(&self, what: &str, limit: Duration, mut ask: impl FnMut(&App) -> Option<T>) -> T {
         let answer = within(limit, || match ask(self) {
             Some(answer) => Some(Some(answer)),
             None => (!self.is_running()).then_some(None),
@@ -141,10 +128,7 @@ impl App {
             None => {
                 let ready = self.try_get("/readyz");
                 let pipeline = self.try_get("/v1/pipeline");
-                panic!(
-                    "no {what} within {limit:?}\nready: {ready:?}\npipeline: {pipeline:?}\noutput:\n{}",
-                    self.output()
-                )
+                panic!("no {what} within {limit:?}\nready: {ready:?}\npipeline: {pipeline:?}\noutput:\n{}", self.output())
             }
         }
     }
@@ -161,10 +145,7 @@ impl App {
 
     /// What the current life has written so far.
     pub fn output(&self) -> String {
-        self.process
-            .as_ref()
-            .map(Guarded::output)
-            .unwrap_or_default()
+        self.process.as_ref().map(Guarded::output).unwrap_or_default()
     }
 
     /// Status and body of a GET, or why there is none.
@@ -172,10 +153,7 @@ impl App {
         let answer = agent().get(format!("{}{path}", self.url)).call();
         let mut answer = answer.map_err(|e| e.to_string())?;
         let status = answer.status().as_u16();
-        let body = answer
-            .body_mut()
-            .read_to_string()
-            .map_err(|e| e.to_string())?;
+        let body = answer.body_mut().read_to_string().map_err(|e| e.to_string())?;
         Ok((status, body))
     }
 
@@ -195,10 +173,7 @@ impl App {
         let answer = agent().post(format!("{}{path}", self.url)).send(body);
         let mut answer = answer.map_err(|e| e.to_string())?;
         let status = answer.status().as_u16();
-        let body = answer
-            .body_mut()
-            .read_to_string()
-            .map_err(|e| e.to_string())?;
+        let body = answer.body_mut().read_to_string().map_err(|e| e.to_string())?;
         Ok((status, body))
     }
 
@@ -211,9 +186,7 @@ impl App {
         for some in lines.chunks(1_000) {
             let body: Vec<String> = some.iter().map(Value::to_string).collect();
             let answer = self.post("/v1/admin/append", &body.join("\n"));
-            let Ok((200, text)) = &answer else {
-                panic!("append: {answer:?}\n{}", self.output())
-            };
+            let Ok((200, text)) = &answer else { panic!("append: {answer:?}\n{}", self.output()) };
             let told: Value = serde_json::from_str(text).expect("JSON");
             assert_eq!(told["appended"], some.len(), "{told}");
         }
@@ -237,12 +210,7 @@ impl App {
             let pending: u64 = stages(&p).map(|s| count(s, "pending")).sum();
             (count(&p, "events_total") >= records && pending == 0).then_some(p)
         });
-        assert_eq!(
-            count(&pipeline, "events_total"),
-            records,
-            "records read\n{}",
-            self.output()
-        );
+        assert_eq!(count(&pipeline, "events_total"), records, "records read\n{}", self.output());
         assert_adds_up(&pipeline);
         pipeline
     }
@@ -256,9 +224,7 @@ impl App {
 
     /// Sends a signal by name: `TERM`, `INT`, `STOP` …
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([format!("-{name}"), self.pid().to_string()])
-            .status();
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status();
         assert!(sent.expect("kill runs").success(), "SIG{name} was not sent");
     }
 
@@ -280,10 +246,7 @@ impl App {
         let end = within(limit, || (!process.is_running()).then_some(()));
         let output = process.output();
         assert!(end.is_some(), "it did not end within {limit:?}:\n{output}");
-        Ended {
-            code: process.end(),
-            output,
-        }
+        Ended { code: process.end(), output }
     }
 }
 
@@ -309,10 +272,7 @@ pub fn run_to_end(args: &[&str], env: &[(&str, &str)], limit: Duration) -> Ended
     let output = process.output();
     let code = process.end();
     discard(&dir);
-    assert!(
-        end.is_some(),
-        "wastestream {args:?} did not end within {limit:?}:\n{output}"
-    );
+    assert!(end.is_some(), "wastestream {args:?} did not end within {limit:?}:\n{output}");
     Ended { code, output }
 }
 
@@ -322,25 +282,16 @@ pub fn run_to_end(args: &[&str], env: &[(&str, &str)], limit: Duration) -> Ended
 /// When there is none.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("this test's file");
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/PROFILE/deps");
+    let folder = test.parent().and_then(Path::parent).expect("target/PROFILE/deps");
     let binary = folder.join("wastestream");
-    assert!(
-        binary.exists(),
-        "{} is missing; build it first: cargo build -p ws-cli",
-        binary.display()
-    );
+    assert!(binary.exists(), "{} is missing; build it first: cargo build -p ws-cli", binary.display());
     binary
 }
 
 fn command_line(args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
     let mut command = vec!["env".to_owned()];
     // A developer's own settings must not reach the process.
-    for (name, _) in
-        std::env::vars().filter(|(n, _)| n.starts_with("WS_") && !n.starts_with("WS_TEST_"))
-    {
+    for (name, _) in std::env::vars().filter(|(n, _)| n.starts_with("WS_") && !n.starts_with("WS_TEST_")) {
         command.extend(["-u".to_owned(), name]);
     }
     command.extend(env.iter().map(|(name, value)| format!("{name}={value}")));
@@ -350,9 +301,7 @@ fn command_line(args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
 }
 
 fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(REQUEST_LIMIT))
-        .http_status_as_error(false);
+    let config = ureq::Agent::config_builder().timeout_global(Some(REQUEST_LIMIT)).http_status_as_error(false);
     config.build().into()
 }
 
@@ -366,9 +315,7 @@ pub fn stages(pipeline: &Value) -> impl Iterator<Item = &Value> {
 /// # Panics
 /// When there is none of that id.
 pub fn stage<'a>(pipeline: &'a Value, id: &str) -> &'a Value {
-    stages(pipeline)
-        .find(|s| s["id"] == id)
-        .unwrap_or_else(|| panic!("no stage {id}: {pipeline:#}"))
+    stages(pipeline).find(|s| s["id"] == id).unwrap_or_else(|| panic!("no stage {id}: {pipeline:#}"))
 }
 
 /// A number of an object; 0 when it is absent.
@@ -383,19 +330,7 @@ pub fn count(of: &Value, name: &str) -> u64 {
 pub fn assert_adds_up(pipeline: &Value) {
     assert!(stages(pipeline).count() > 0, "no stages: {pipeline:#}");
     for s in stages(pipeline) {
-        let out: u64 = [
-            "folded",
-            "emitted",
-            "filtered",
-            "duplicate",
-            "unmatched",
-            "late",
-            "dead",
-            "pending",
-        ]
-        .iter()
-        .map(|n| count(s, n))
-        .sum();
+        let out: u64 = ["folded", "emitted", "filtered", "duplicate", "unmatched", "late", "dead", "pending"].iter().map(|n| count(s, n)).sum();
         assert_eq!(count(s, "rows_in"), out, "{s:#}");
     }
 }

@@ -19,10 +19,7 @@ impl Browser {
             skip("Chromium");
             return None;
         }
-        Some(Browser {
-            program,
-            profile: scratch_dir("browser"),
-        })
+        Some(Browser { program, profile: scratch_dir("browser") })
     }
 
     /// The document as HTML after the page has run for `run_ms` of its own time.
@@ -30,11 +27,7 @@ impl Browser {
     /// # Panics
     /// When the browser fails.
     pub fn document(&self, url: &str, run_ms: u32) -> String {
-        let output = self.run(&[
-            format!("--virtual-time-budget={run_ms}"),
-            "--dump-dom".into(),
-            url.into(),
-        ]);
+        let output = self.run(&[format!("--virtual-time-budget={run_ms}"), "--dump-dom".into(), url.into()]);
         String::from_utf8_lossy(&output).into_owned()
     }
 
@@ -50,34 +43,19 @@ impl Browser {
             format!("--screenshot={}", file.display()),
             url.into(),
         ]);
-        assert!(
-            file.exists(),
-            "the browser left no picture in {}",
-            file.display()
-        );
+        assert!(file.exists(), "the browser left no picture in {}", file.display());
     }
 
     fn run(&self, arguments: &[String]) -> Vec<u8> {
         let output = Command::new(&self.program)
             // A test machine's root user cannot have Chromium's sandbox, and small containers have a tiny /dev/shm.
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--hide-scrollbars",
-            ])
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"])
             .arg(format!("--user-data-dir={}", self.profile.display()))
             .args(arguments)
             .stdin(Stdio::null())
             .output()
             .expect("the browser runs");
-        assert!(
-            output.status.success(),
-            "the browser failed ({}):\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "the browser failed ({}):\n{}", output.status, String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
 }

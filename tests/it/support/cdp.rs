@@ -65,16 +65,7 @@ impl Page {
                 }
             }
         });
-        let mut page = Page {
-            browser,
-            requests,
-            answers,
-            profile,
-            session: String::new(),
-            last_id: 0,
-            complaints: Vec::new(),
-            asked: BTreeSet::new(),
-        };
+        let mut page = Page { browser, requests, answers, profile, session: String::new(), last_id: 0, complaints: Vec::new(), asked: BTreeSet::new() };
         let target = page.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = page.call("Target.attachToTarget", attach);

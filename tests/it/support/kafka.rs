@@ -73,34 +73,15 @@ impl Kafka {
 
     fn try_launch(count: usize) -> Result<Kafka, String> {
         let ports: Vec<[u16; 2]> = (0..count).map(|_| ports::free()).collect();
-        let bootstrap = join(
-            ports
-                .iter()
-                .map(|[broker, _]| format!("127.0.0.1:{broker}")),
-        );
-        let voters = join(
-            (1..)
-                .zip(&ports)
-                .map(|(id, [_, controller])| format!("{id}@127.0.0.1:{controller}")),
-        );
+        let bootstrap = join(ports.iter().map(|[broker, _]| format!("127.0.0.1:{broker}")));
+        let voters = join((1..).zip(&ports).map(|(id, [_, controller])| format!("{id}@127.0.0.1:{controller}")));
         // Positions name their cluster: no two test clusters may share an id (22 characters of URL-safe base64).
-        let cluster_id = format!(
-            "{:0>21}Q",
-            format!("{}x{}", std::process::id(), ports[0][0])
-        );
+        let cluster_id = format!("{:0>21}Q", format!("{}x{}", std::process::id(), ports[0][0]));
 
         let mut nodes = Vec::new();
         for (id, [broker, controller]) in (1..).zip(&ports) {
-            let node = Node {
-                dir: scratch_dir(&format!("kafka-{id}")),
-                lives: 0,
-                process: None,
-            };
-            node.prepare(
-                id,
-                &cluster_id,
-                &config(id, *broker, *controller, &voters, count),
-            );
+            let node = Node { dir: scratch_dir(&format!("kafka-{id}")), lives: 0, process: None };
+            node.prepare(id, &cluster_id, &config(id, *broker, *controller, &voters, count));
             nodes.push(node);
         }
         let mut kafka = Kafka { bootstrap, nodes };
@@ -118,10 +99,7 @@ impl Kafka {
 
     /// Starts a killed node again on its port and log, and waits until it serves.
     pub fn start_again(&mut self, node: usize) {
-        assert!(
-            self.nodes[node].process.is_none(),
-            "node {node} is still running"
-        );
+        assert!(self.nodes[node].process.is_none(), "node {node} is still running");
         self.nodes[node].launch();
         if let Err(log) = self.nodes[node].wait_started() {
             panic!("node {node} did not come up again:\n{log}");
@@ -145,10 +123,7 @@ impl Kafka {
 
     /// Process ids of the running nodes.
     pub fn pids(&self) -> Vec<u32> {
-        self.nodes
-            .iter()
-            .filter_map(|node| Some(node.process.as_ref()?.pid()))
-            .collect()
+        self.nodes.iter().filter_map(|node| Some(node.process.as_ref()?.pid())).collect()
     }
 }
 
@@ -159,53 +134,29 @@ impl Node {
         let metadata = data.join("__cluster_metadata-0");
         std::fs::create_dir_all(&metadata).expect("the node's folder");
         let template = tools_dir().join("kafka/template/__cluster_metadata-0");
-        for file in std::fs::read_dir(&template)
-            .expect("the template of a formatted log")
-            .flatten()
-        {
-            std::fs::copy(file.path(), metadata.join(file.file_name()))
-                .expect("a copy of the template");
+        for file in std::fs::read_dir(&template).expect("the template of a formatted log").flatten() {
+            std::fs::copy(file.path(), metadata.join(file.file_name())).expect("a copy of the template");
         }
         let properties = format!("version=1\ncluster.id={cluster_id}\nnode.id={id}\n");
         std::fs::write(data.join("meta.properties"), properties).expect("the node's identity");
         let config = format!("{config}log.dirs={}\n", data.display());
-        std::fs::write(self.dir.join("server.properties"), config)
-            .expect("the node's configuration");
+        std::fs::write(self.dir.join("server.properties"), config).expect("the node's configuration");
     }
 
     fn launch(&mut self) {
         let kafka = tools_dir().join("kafka");
-        let mut command: Vec<String> = [
-            "java",
-            "-Xms64m",
-            "-Xmx256m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "-Xshare:auto",
-        ]
-        .map(str::to_owned)
-        .to_vec();
+        let mut command: Vec<String> =
+            ["java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"].map(str::to_owned).to_vec();
         let archive = kafka.join("classes.jsa");
         if archive.exists() {
             command.push(format!("-XX:SharedArchiveFile={}", archive.display()));
         }
-        command.push(format!(
-            "-Dlog4j2.configurationFile={}",
-            kafka.join("log4j2.properties").display()
-        ));
-        command.extend([
-            "-cp".to_owned(),
-            class_path(&kafka.join("lib")),
-            "kafka.Kafka".to_owned(),
-        ]);
+        command.push(format!("-Dlog4j2.configurationFile={}", kafka.join("log4j2.properties").display()));
+        command.extend(["-cp".to_owned(), class_path(&kafka.join("lib")), "kafka.Kafka".to_owned()]);
         command.push(self.dir.join("server.properties").display().to_string());
         // A log per life: the line that says "started" must not be an earlier life's.
         self.lives += 1;
-        self.process = Some(Guarded::start(
-            &format!("life-{}", self.lives),
-            &self.dir,
-            &command,
-        ));
+        self.process = Some(Guarded::start(&format!("life-{}", self.lives), &self.dir, &command));
     }
 
     fn wait_started(&self) -> Result<(), String> {
@@ -216,19 +167,13 @@ impl Node {
             }
             (!process.is_running()).then_some(false)
         });
-        if started == Some(true) {
-            Ok(())
-        } else {
-            Err(process.last_lines())
-        }
+        if started == Some(true) { Ok(()) } else { Err(process.last_lines()) }
     }
 }
 
 /// Whether Kafka is there; says that the test is skipped when it is not.
 fn installed() -> bool {
-    let there = tools_dir()
-        .join(format!("kafka/installed-{VERSION}"))
-        .exists();
+    let there = tools_dir().join(format!("kafka/installed-{VERSION}")).exists();
     if !there {
         skip("Kafka");
     }
@@ -237,12 +182,8 @@ fn installed() -> bool {
 
 /// The jars in the order in which the class archive was written: another order would make it useless.
 fn class_path(lib: &Path) -> String {
-    let mut jars: Vec<String> = std::fs::read_dir(lib)
-        .expect("Kafka's jars")
-        .flatten()
-        .map(|jar| jar.path().display().to_string())
-        .filter(|jar| jar.ends_with(".jar"))
-        .collect();
+    let mut jars: Vec<String> =
+        std::fs::read_dir(lib).expect("Kafka's jars").flatten().map(|jar| jar.path().display().to_string()).filter(|jar| jar.ends_with(".jar")).collect();
     jars.sort();
     jars.join(":")
 }

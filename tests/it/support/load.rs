@@ -38,13 +38,7 @@ const GARBAGE: u64 = 4_999;
 const UPLOAD: i64 = 6;
 
 /// The reference topics of `bin-fill`; one partition each, every task reads them whole.
-const TABLES: [&str; 5] = [
-    "ref.device",
-    "ref.container",
-    "ref.site",
-    "ref.schedule",
-    "collection.event",
-];
+const TABLES: [&str; 5] = ["ref.device", "ref.container", "ref.site", "ref.schedule", "collection.event"];
 
 /// Kafka as the tests' producer and judge see it.
 pub fn log_on(bootstrap: &str) -> KafkaLog {
@@ -53,11 +47,7 @@ pub fn log_on(bootstrap: &str) -> KafkaLog {
 
 /// Makes the input topics of `bin-fill`.
 pub fn create_inputs(log: &KafkaLog) {
-    let spec = |name: &str, partitions| TopicSpec {
-        name: name.into(),
-        partitions,
-        config: Vec::new(),
-    };
+    let spec = |name: &str, partitions| TopicSpec { name: name.into(), partitions, config: Vec::new() };
     let mut specs = vec![spec("bin.telemetry", TASKS)];
     specs.extend(TABLES.iter().map(|t| spec(t, 1)));
     let mut admin = log.admin().expect("an admin");
@@ -111,9 +101,7 @@ impl Fleet {
             })
         };
         let with = |mut value: Value, more: Value| {
-            let (Some(all), Value::Object(more)) = (value.as_object_mut(), more) else {
-                unreachable!("objects")
-            };
+            let (Some(all), Value::Object(more)) = (value.as_object_mut(), more) else { unreachable!("objects") };
             all.extend(more);
             value
         };
@@ -127,7 +115,8 @@ impl Fleet {
         }
         for i in 0..self.devices {
             let (device, container, site) = (device_id(i), format!("c-{i}"), format!("s-{}", i / 4));
-            let mounted = json!({"device_id": device, "container_id": container, "model": "m", "report_interval_s": STEP_MS as f64 / 1e3, "calibration_version": 1});
+            let mounted =
+                json!({"device_id": device, "container_id": container, "model": "m", "report_interval_s": STEP_MS as f64 / 1e3, "calibration_version": 1});
             rows.push(("ref.device", device, with(base(format!("device-{i}")), mounted)));
             let bin = json!({"container_id": container, "site_id": site, "waste_stream": "general", "capacity_l": 1100.0, "height_m": 1.4, "status": "ok"});
             rows.push(("ref.container", container.clone(), with(base(format!("container-{i}")), bin)));

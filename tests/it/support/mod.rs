@@ -46,10 +46,7 @@ pub fn repository() -> PathBuf {
 pub fn skip(what: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let message = format!("{test}: SKIPPED, {what} is not installed. Run: scripts/servers/install");
-    assert!(
-        std::env::var_os("WS_REQUIRE_SERVERS").is_none(),
-        "{message}"
-    );
+    assert!(std::env::var_os("WS_REQUIRE_SERVERS").is_none(), "{message}");
     // Not `eprintln!`: the test harness would swallow it, and a skip must be seen.
     let _ = writeln!(std::io::stderr(), "{message}");
 }

@@ -7,9 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use ws_log::embedded::{EmbeddedConfig, EmbeddedLog};
 use ws_log::registry::Registry;
-use ws_stream::log::{
-    End, Log as _, TopicPartition, TopicSpec,
-};
+use ws_stream::log::{End, Log as _, TopicPartition, TopicSpec};
 use ws_stream::partition::partition_of;
 use ws_stream::records::Appends;
 
@@ -44,41 +42,26 @@ impl Folder {
     /// When another process has it, or it is damaged.
     pub fn open(data: &Path) -> Folder {
         Folder {
-            log: EmbeddedLog::open(EmbeddedConfig::new(data.join("log")))
-                .expect("the embedded log"),
+            log: EmbeddedLog::open(EmbeddedConfig::new(data.join("log"))).expect("the embedded log"),
             registry: Registry::embedded().expect("the contracts"),
         }
     }
 
     /// Makes topics where they are missing.
     pub fn create(&self, topics: &[&str], partitions: u32) {
-        let spec = |topic: &&str| TopicSpec {
-            name: (*topic).into(),
-            partitions,
-            config: Vec::new(),
-        };
+        let spec = |topic: &&str| TopicSpec { name: (*topic).into(), partitions, config: Vec::new() };
         let specs: Vec<TopicSpec> = topics.iter().map(spec).collect();
-        self.log
-            .admin()
-            .expect("admin")
-            .create(&specs)
-            .expect("topics");
+        self.log.admin().expect("admin").create(&specs).expect("topics");
     }
 
     /// All records of a topic, in order per partition.
     pub fn read(&self, topic: &str) -> Vec<Record> {
         let mut admin = self.log.admin().expect("admin");
-        let info = admin
-            .topic(topic)
-            .expect("topic")
-            .unwrap_or_else(|| panic!("no topic {topic}"));
+        let info = admin.topic(topic).expect("topic").unwrap_or_else(|| panic!("no topic {topic}"));
         let mut found = Vec::new();
         for partition in 0..info.partitions {
             let at = TopicPartition::new(topic, partition);
-            let (mut next, end) = (
-                admin.start(&at).expect("start"),
-                admin.end(&at, End::Stable).expect("end"),
-            );
+            let (mut next, end) = (admin.start(&at).expect("start"), admin.end(&at, End::Stable).expect("end"));
             let mut reader = self.log.reader().expect("a reader");
             reader.add(&at, next).expect("reading");
             while next < end {
@@ -89,11 +72,7 @@ impl Folder {
                             Some(bytes) => self.registry.decode_to_json(bytes),
                             None => Ok(Value::Null),
                         };
-                        found.push(Record {
-                            partition,
-                            offset: row.offset,
-                            value: value.unwrap_or_else(|e| panic!("{at}@{}: {e}", row.offset)),
-                        });
+                        found.push(Record { partition, offset: row.offset, value: value.unwrap_or_else(|e| panic!("{at}@{}: {e}", row.offset)) });
                     }
                 }
             }
@@ -111,10 +90,7 @@ impl Folder {
             let id = record.text("event_id").to_owned();
             assert!(!id.is_empty(), "{topic}: {:#}", record.value);
             if let Some(first) = found.insert(id.clone(), record.value.clone()) {
-                panic!(
-                    "{id} stands twice in {topic}: {first:#}\nand {:#}",
-                    record.value
-                );
+                panic!("{id} stands twice in {topic}: {first:#}\nand {:#}", record.value);
             }
         }
         found
@@ -125,19 +101,11 @@ impl Folder {
     /// # Panics
     /// When it does not fit.
     pub fn encode(&self, topic: &str, value: &Value) -> Vec<u8> {
-        self.registry
-            .encode_json_value(topic, value)
-            .expect("a value that fits its contract")
+        self.registry.encode_json_value(topic, value).expect("a value that fits its contract")
     }
 
     /// Appends one record as it is, to its key's partition, and tells where it stands: (partition, offset).
-    pub fn append(
-        &self,
-        topic: &str,
-        key: &str,
-        value: Option<&[u8]>,
-        received_at_ms: i64,
-    ) -> (u32, i64) {
+    pub fn append(&self, topic: &str, key: &str, value: Option<&[u8]>, received_at_ms: i64) -> (u32, i64) {
         let mut admin = self.log.admin().expect("admin");
         let info = admin.topic(topic).expect("topic").expect("it is there");
         let partition = partition_of(key.as_bytes(), info.partitions);

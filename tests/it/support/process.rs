@@ -42,11 +42,7 @@ impl Guarded {
         let log = dir.join(format!("{name}.log"));
         let pid_file = dir.join(format!("{name}.pid"));
         let _ = std::fs::remove_file(&pid_file);
-        let scratch = if super::keep_folders() {
-            Path::new("")
-        } else {
-            dir
-        };
+        let scratch = if super::keep_folders() { Path::new("") } else { dir };
         let mut keeper = Command::new("/bin/sh")
             .args(["-c", KEEPER, "keeper"])
             .args([log.as_path(), pid_file.as_path(), scratch])
@@ -57,17 +53,9 @@ impl Guarded {
             .spawn()
             .expect("a shell to watch over the server");
         let lifeline = keeper.stdin.take();
-        let pid = within(Duration::from_secs(10), || {
-            std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok()
-        })
-        .unwrap_or_else(|| panic!("{name} was not started: {command:?}"));
-        Guarded {
-            keeper,
-            lifeline,
-            pid,
-            log,
-            code_file: dir.join(format!("{name}.pid.code")),
-        }
+        let pid = within(Duration::from_secs(10), || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok())
+            .unwrap_or_else(|| panic!("{name} was not started: {command:?}"));
+        Guarded { keeper, lifeline, pid, log, code_file: dir.join(format!("{name}.pid.code")) }
     }
 
     /// The child's process id (not the shell's).
@@ -82,9 +70,7 @@ impl Guarded {
 
     /// What the child has written so far.
     pub fn output(&self) -> String {
-        std::fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// The last lines of the child's output, for a failure's message.
@@ -98,10 +84,7 @@ impl Guarded {
     pub fn end(self) -> i32 {
         let code_file = self.code_file.clone();
         self.kill();
-        std::fs::read_to_string(code_file)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(-1)
+        std::fs::read_to_string(code_file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(-1)
     }
 
     /// Kills the child as `kill -9` would and waits for its end; its folder stays.
@@ -123,10 +106,7 @@ impl Drop for Guarded {
 /// Whether a process of this id exists and is not just waiting to be collected.
 pub fn is_running(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => !stat
-            .rsplit(") ")
-            .next()
-            .is_some_and(|rest| rest.starts_with('Z')),
+        Ok(stat) => !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
         Err(_) => false,
     }
 }

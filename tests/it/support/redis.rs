@@ -30,13 +30,7 @@ impl Redis {
         }
         let [port] = ports::free();
         let url = format!("redis://127.0.0.1:{port}/");
-        let mut redis = Redis {
-            url,
-            port,
-            dir: scratch_dir("redis"),
-            lives: 0,
-            process: None,
-        };
+        let mut redis = Redis { url, port, dir: scratch_dir("redis"), lives: 0, process: None };
         redis.launch();
         Some(redis)
     }
@@ -69,30 +63,13 @@ impl Redis {
         let port = self.port.to_string();
         let dir = self.dir.display().to_string();
         let mut command = vec![server.display().to_string()];
-        for argument in [
-            "--port",
-            &port,
-            "--bind",
-            "127.0.0.1",
-            "--dir",
-            &dir,
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ] {
+        for argument in ["--port", &port, "--bind", "127.0.0.1", "--dir", &dir, "--save", "", "--appendonly", "no"] {
             command.push(argument.to_owned());
         }
         self.lives += 1;
         let process = Guarded::start(&format!("life-{}", self.lives), &self.dir, &command);
-        let up = within(Duration::from_secs(20), || {
-            self.ask("PING").filter(|reply| reply.starts_with("+PONG"))
-        });
-        assert!(
-            up.is_some(),
-            "Redis did not come up:\n{}",
-            process.last_lines()
-        );
+        let up = within(Duration::from_secs(20), || self.ask("PING").filter(|reply| reply.starts_with("+PONG")));
+        assert!(up.is_some(), "Redis did not come up:\n{}", process.last_lines());
         self.process = Some(process);
     }
 }

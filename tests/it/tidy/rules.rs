@@ -8,20 +8,7 @@ pub type Fault = String;
 const LINES_MAX: usize = 600;
 
 /// The crates in the order the data flows; each may depend only on those before it.
-const ORDER: &[&str] = &[
-    "stream",
-    "plan",
-    "log",
-    "runtime",
-    "inference",
-    "models",
-    "routing",
-    "views",
-    "api",
-    "sim",
-    "city",
-    "cli",
-];
+const ORDER: &[&str] = &["stream", "plan", "log", "runtime", "inference", "models", "routing", "views", "api", "sim", "city", "cli"];
 
 const DATAFUSION_ROOMS: &[&str] = &["plan", "views"];
 
@@ -30,25 +17,16 @@ pub fn long_files(tree: &Tree, ratchet: &[(&str, usize)]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (path, text) in tree.rust() {
         let lines = text.lines().count();
-        let allowed = ratchet
-            .iter()
-            .find(|(file, _)| *file == path)
-            .map(|&(_, lines)| lines);
+        let allowed = ratchet.iter().find(|(file, _)| *file == path).map(|&(_, lines)| lines);
         match allowed {
             None if lines > LINES_MAX => {
-                faults.push(format!(
-                    "{path}: {lines} lines, {LINES_MAX} at most: a file does one thing, split it"
-                ));
+                faults.push(format!("{path}: {lines} lines, {LINES_MAX} at most: a file does one thing, split it"));
             }
             Some(allowed) if lines > allowed => {
                 faults.push(format!("{path}: {lines} lines, {allowed} when it was put on the ratchet: it may not grow"));
             }
-            Some(_) if lines <= LINES_MAX => {
-                faults.push(format!("{path}: short enough now, take it off the ratchet"))
-            }
-            Some(allowed) if lines < allowed => {
-                faults.push(format!("{path}: {lines} lines now, lower the ratchet"))
-            }
+            Some(_) if lines <= LINES_MAX => faults.push(format!("{path}: short enough now, take it off the ratchet")),
+            Some(allowed) if lines < allowed => faults.push(format!("{path}: {lines} lines now, lower the ratchet")),
             _ => {}
         }
     }
@@ -58,21 +36,12 @@ pub fn long_files(tree: &Tree, ratchet: &[(&str, usize)]) -> Vec<Fault> {
 /// Every Rust file begins with a `//!` paragraph.
 pub fn files_without_introduction(tree: &Tree) -> Vec<Fault> {
     let introduced = |text: &str| {
-        let first = text
-            .lines()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or_default();
-        first
-            .strip_prefix("//!")
-            .is_some_and(|words| !words.trim().is_empty())
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        first.strip_prefix("//!").is_some_and(|words| !words.trim().is_empty())
     };
     tree.rust()
         .filter(|(_, text)| !introduced(text))
-        .map(|(path, _)| {
-            format!(
-                "{path}: the first line is not a `//!` paragraph that says what the file is and why"
-            )
-        })
+        .map(|(path, _)| format!("{path}: the first line is not a `//!` paragraph that says what the file is and why"))
         .collect()
 }
 
@@ -90,9 +59,7 @@ pub fn upward_dependencies(tree: &Tree) -> Vec<Fault> {
                 continue;
             };
             if place(other).is_none_or(|other| other >= own) {
-                faults.push(format!(
-                    "crates/{name} depends on {dependency}, which does not stand before it"
-                ));
+                faults.push(format!("crates/{name} depends on {dependency}, which does not stand before it"));
             }
         }
     }
@@ -102,18 +69,9 @@ pub fn upward_dependencies(tree: &Tree) -> Vec<Fault> {
 /// DataFusion is seen by the planner (expressions) and the views (queries) alone.
 pub fn datafusion_outside_its_rooms(tree: &Tree) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (name, manifest) in tree
-        .manifests()
-        .filter(|(name, _)| !DATAFUSION_ROOMS.contains(name))
-    {
-        for dependency in dependencies(manifest)
-            .into_iter()
-            .filter(|name| name.starts_with("datafusion"))
-        {
-            faults.push(format!(
-                "crates/{name} depends on {dependency}; only {} may",
-                DATAFUSION_ROOMS.join(" and ")
-            ));
+    for (name, manifest) in tree.manifests().filter(|(name, _)| !DATAFUSION_ROOMS.contains(name)) {
+        for dependency in dependencies(manifest).into_iter().filter(|name| name.starts_with("datafusion")) {
+            faults.push(format!("crates/{name} depends on {dependency}; only {} may", DATAFUSION_ROOMS.join(" and ")));
         }
     }
     faults
@@ -133,9 +91,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
             }
         } else if in_table && !line.starts_with('#') {
             let name = line.split(['.', '=', ' ']).next().unwrap_or_default();
-            let renamed = line
-                .split_once("package = \"")
-                .and_then(|(_, rest)| rest.split('"').next());
+            let renamed = line.split_once("package = \"").and_then(|(_, rest)| rest.split('"').next());
             found.push(renamed.unwrap_or(name).to_owned());
         }
     }
@@ -146,51 +102,32 @@ fn dependencies(manifest: &str) -> Vec<String> {
 /// Every `### Invariant N — title` of ARCHITECTURE.md is followed by a line `Test: path::to::test`, and that test exists.
 pub fn invariants_without_test(tree: &Tree) -> Vec<Fault> {
     let Some(text) = tree.file("ARCHITECTURE.md") else {
-        return vec![
-            "ARCHITECTURE.md does not exist: the invariants and their tests stand there".to_owned(),
-        ];
+        return vec!["ARCHITECTURE.md does not exist: the invariants and their tests stand there".to_owned()];
     };
     let mut faults = Vec::new();
     let mut count = 0;
-    for section in text
-        .split("\n### ")
-        .map(|part| part.strip_prefix("### ").unwrap_or(part))
-    {
-        let Some(heading) = section
-            .strip_prefix("Invariant ")
-            .and_then(|rest| rest.lines().next())
-        else {
+    for section in text.split("\n### ").map(|part| part.strip_prefix("### ").unwrap_or(part)) {
+        let Some(heading) = section.strip_prefix("Invariant ").and_then(|rest| rest.lines().next()) else {
             continue;
         };
         count += 1;
         let number: String = heading.chars().take_while(char::is_ascii_digit).collect();
         if number != count.to_string() {
-            faults.push(format!(
-                "ARCHITECTURE.md: Invariant {count} is missing or out of order (found: {heading})"
-            ));
+            faults.push(format!("ARCHITECTURE.md: Invariant {count} is missing or out of order (found: {heading})"));
             count = number.parse().unwrap_or(count);
         }
         let section = section.split("\n## ").next().unwrap_or_default();
         let tests: Vec<&str> = section
             .lines()
-            .filter_map(|line| {
-                line.trim()
-                    .trim_start_matches("* ")
-                    .trim_start_matches("- ")
-                    .strip_prefix("Test: ")
-            })
+            .filter_map(|line| line.trim().trim_start_matches("* ").trim_start_matches("- ").strip_prefix("Test: "))
             .flat_map(|names| names.split(','))
             .map(|name| name.trim().trim_matches(['`', '.']))
             .collect();
         if tests.is_empty() {
-            faults.push(format!(
-                "ARCHITECTURE.md: Invariant {heading} names no test (a line `Test: path::to::test`)"
-            ));
+            faults.push(format!("ARCHITECTURE.md: Invariant {heading} names no test (a line `Test: path::to::test`)"));
         }
         for test in tests.into_iter().filter(|test| !test_exists(tree, test)) {
-            faults.push(format!(
-                "ARCHITECTURE.md: Invariant {heading} names `{test}`, and there is no such test"
-            ));
+            faults.push(format!("ARCHITECTURE.md: Invariant {heading} names `{test}`, and there is no such test"));
         }
     }
     if count == 0 {
@@ -207,11 +144,7 @@ fn test_exists(tree: &Tree, path: &str) -> bool {
         let in_file = |module: &&str| {
             let module = module.strip_prefix("ws_").unwrap_or(module);
             // `tests` is what an inline module of tests is called everywhere.
-            module == "tests"
-                || file
-                    .split(['/', '.'])
-                    .any(|part| part.replace('-', "_") == module)
-                || text.contains(&format!("mod {module}"))
+            module == "tests" || file.split(['/', '.']).any(|part| part.replace('-', "_") == module) || text.contains(&format!("mod {module}"))
         };
         modules.iter().all(in_file) && has_test(text, name)
     })
@@ -220,17 +153,9 @@ fn test_exists(tree: &Tree, path: &str) -> bool {
 fn has_test(text: &str, name: &str) -> bool {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let declaration = format!("fn {name}(");
-    lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| line.contains(&declaration))
-        .any(|(at, _)| {
-            lines[..at]
-                .iter()
-                .rev()
-                .take_while(|line| line.starts_with('#') || line.starts_with("//"))
-                .any(|line| line.starts_with("#[") && line.contains("test"))
-        })
+    lines.iter().enumerate().filter(|(_, line)| line.contains(&declaration)).any(|(at, _)| {
+        lines[..at].iter().rev().take_while(|line| line.starts_with('#') || line.starts_with("//")).any(|line| line.starts_with("#[") && line.contains("test"))
+    })
 }
 
 /// No absolute path of somebody's machine in any file.
@@ -245,14 +170,8 @@ pub fn machine_paths(tree: &Tree) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (path, text) in tree.files() {
         for (number, line) in (1..).zip(text.lines()) {
-            if roots.iter().any(|root| {
-                line.match_indices(root.as_str())
-                    .any(|(at, _)| absolute(line, at))
-            }) {
-                faults.push(format!(
-                    "{path}:{number}: a path of one machine: {}",
-                    line.trim()
-                ));
+            if roots.iter().any(|root| line.match_indices(root.as_str()).any(|(at, _)| absolute(line, at))) {
+                faults.push(format!("{path}:{number}: a path of one machine: {}", line.trim()));
             }
         }
     }
@@ -261,16 +180,12 @@ pub fn machine_paths(tree: &Tree) -> Vec<Fault> {
 
 /// No placeholder for code, and no test that never runs.
 pub fn unfinished(tree: &Tree) -> Vec<Fault> {
-    let marks =
-        [["to", "do!("], ["unimple", "mented!("], ["#[ign", "ore"]].map(|parts| parts.concat());
+    let marks = [["to", "do!("], ["unimple", "mented!("], ["#[ign", "ore"]].map(|parts| parts.concat());
     let mut faults = Vec::new();
     for (path, text) in tree.rust() {
         for (number, line) in (1..).zip(text.lines()) {
             if marks.iter().any(|mark| line.contains(mark.as_str())) {
-                faults.push(format!(
-                    "{path}:{number}: unfinished or never run: {}",
-                    line.trim()
-                ));
+                faults.push(format!("{path}:{number}: unfinished or never run: {}", line.trim()));
             }
         }
     }

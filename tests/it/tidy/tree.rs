@@ -32,18 +32,13 @@ impl Tree {
 
     /// Planted files, to try a rule on.
     pub fn of(files: &[(&str, &str)]) -> Tree {
-        let files = files
-            .iter()
-            .map(|&(path, text)| (path.to_owned(), text.to_owned()))
-            .collect();
+        let files = files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect();
         Tree { files }
     }
 
     /// Every file.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_str()))
+        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
     /// Every Rust file.
@@ -53,9 +48,7 @@ impl Tree {
 
     /// One file's content.
     pub fn file(&self, wanted: &str) -> Option<&str> {
-        self.files()
-            .find(|&(path, _)| path == wanted)
-            .map(|(_, text)| text)
+        self.files().find(|&(path, _)| path == wanted).map(|(_, text)| text)
     }
 
     /// The crates' manifests: the crate's folder name and the manifest's content.
@@ -68,24 +61,9 @@ impl Tree {
 }
 
 fn git_files(root: &Path) -> Option<Vec<String>> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(root)
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
-        .output()
-        .ok()?;
+    let output = Command::new("git").arg("-C").arg(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output().ok()?;
     let list = String::from_utf8(output.stdout).ok()?;
-    let files: Vec<String> = list
-        .split('\0')
-        .filter(|path| !path.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let files: Vec<String> = list.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect();
     (output.status.success() && !files.is_empty()).then_some(files)
 }
 
@@ -98,15 +76,9 @@ fn all_files(root: &Path) -> Vec<String> {
         };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let path = if folder.is_empty() {
-                name.clone()
-            } else {
-                format!("{folder}/{name}")
-            };
+            let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() && !FOREIGN.contains(&name.as_str()) => {
-                    folders.push(path)
-                }
+                Ok(kind) if kind.is_dir() && !FOREIGN.contains(&name.as_str()) => folders.push(path),
                 Ok(kind) if kind.is_file() => files.push(path),
                 _ => {}
             }

@@ -188,9 +188,13 @@ export function drawFacilities(context, view) {
     if (view.zoom >= 11) {
       context.lineWidth = 3;
       context.strokeStyle = 'rgba(243,244,239,.9)';
-      context.strokeText(row.name ?? row.id, x + 13, y + 4);
+      const name = row.name ?? row.id;
+      // Where the right edge would cut the name, it stands on the left.
+      const width = context.measureText(name).width;
+      const at = x + 13 + width > view.width && x - 13 - width > 0 ? x - 13 - width : x + 13;
+      context.strokeText(name, at, y + 4);
       context.fillStyle = '#4a5560';
-      context.fillText(row.name ?? row.id, x + 13, y + 4);
+      context.fillText(name, at, y + 4);
     }
   }
 }

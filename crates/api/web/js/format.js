@@ -23,7 +23,9 @@ export function hours(value) {
 }
 
 export function hoursRange(low, high) {
-  return known(low) && known(high) ? `${hours(low)} – ${hours(high)}` : '';
+  if (!known(low) || !known(high)) return '';
+  // What is certain, such as a bin that is full, has no interval.
+  return hours(low) === hours(high) ? '' : `${hours(low)} – ${hours(high)}`;
 }
 
 export function duration(ms) {

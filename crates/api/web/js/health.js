@@ -87,7 +87,9 @@ function rungs(list) {
   const total = list.reduce((sum, rung) => sum + rung.answers, 0);
   const bar = document.getElementById('h-rungs');
   if (!total) return;
-  const share = (rung) => `${rung.rung} ${((rung.answers / total) * 100).toFixed(rung.answers / total > 0.1 ? 0 : 1)} %`;
+  // One digit more where rounding would say all or nothing.
+  const digits = (part) => (part > 0 && part < 0.1) || (part > 0.995 && part < 1) ? 1 : 0;
+  const share = (rung) => `${rung.rung} ${((rung.answers / total) * 100).toFixed(digits(rung.answers / total))} %`;
   bar.replaceChildren(
     ...list.map((rung) => {
       const part = element('span', { title: share(rung) });

@@ -40,7 +40,14 @@ pub fn features(city: &CityConfig, days: i64, bins: usize, registry: &Arc<Regist
 }
 
 /// Trains, stores and puts the model to work.
-pub fn train(city: &CityConfig, registry: &Arc<Registry>, store: &ModelStore, models: &Models, status: &EngineStatus, stop: &AtomicBool) -> Result<(), Failure> {
+pub fn train(
+    city: &CityConfig,
+    registry: &Arc<Registry>,
+    store: &ModelStore,
+    models: &Models,
+    status: &EngineStatus,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
     let done = (|| -> Result<(), Failure> {
         let Some(features) = features(city, DAYS, BINS, registry, stop)? else { return Ok(()) };
         let trained = train_fill(features.batches(), &fill_options(city.seed, city.start_ms))?;

@@ -92,7 +92,8 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let board = ws_runtime::status::Board::default();
     let status = Arc::new(EngineStatus::new(board.clone(), topology.clone(), models.clone(), args.speed));
     status.event_now_ms.store(producer.now_ms(), Ordering::Relaxed);
-    let server = Server::start(args.address, Arc::new(view.clone()), status.clone(), metrics, crate::append::routes(log.as_ref(), registry.clone())?, stop.clone())?;
+    let server =
+        Server::start(args.address, Arc::new(view.clone()), status.clone(), metrics, crate::append::routes(log.as_ref(), registry.clone())?, stop.clone())?;
     let _endpoint = EndpointFile::write(&data, &server.url)?;
     println!("wastestream demo: {} bins, {} trucks, seed {}, {}× real time", args.bins, args.trucks, args.seed, args.speed);
     println!("  page      {}/", server.url);
@@ -196,7 +197,13 @@ fn line(status: &EngineStatus, terminal: bool) {
     let rungs: Vec<String> = p.rungs.iter().map(|r| format!("{} {}", r.rung, r.answers)).collect();
     let text = format!(
         "{} | {} events/s | lag {lag} s | forecasts {} ({}) | late {} | dead {} | commit p99 {} ms",
-        clock(status.event_now_ms()), n(p.events_per_s), p.forecasts_total, rungs.join(", "), p.late_total, p.dead_total, n(p.commits.p99_ms),
+        clock(status.event_now_ms()),
+        n(p.events_per_s),
+        p.forecasts_total,
+        rungs.join(", "),
+        p.late_total,
+        p.dead_total,
+        n(p.commits.p99_ms),
     );
     if terminal {
         print!("\r\x1b[2K{text}");
@@ -212,13 +219,25 @@ fn clock(ms: i64) -> String {
 
 /// What went through, stage by stage; the counts add up.
 fn summary(p: &ws_api::status::PipelineStatus) {
-    println!("{:<14} {:>9} = {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}", "stage", "in", "emitted", "folded", "filtered", "duplicate", "unmatched", "late", "dead", "pending");
+    println!(
+        "{:<14} {:>9} = {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}",
+        "stage", "in", "emitted", "folded", "filtered", "duplicate", "unmatched", "late", "dead", "pending"
+    );
     let mut balanced = true;
     for s in &p.stages {
         balanced &= s.rows_in == s.emitted + s.folded + s.filtered + s.duplicate + s.unmatched + s.late + s.dead + s.pending;
-        println!("{:<14} {:>9} = {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}", s.id, s.rows_in, s.emitted, s.folded, s.filtered, s.duplicate, s.unmatched, s.late, s.dead, s.pending);
+        println!(
+            "{:<14} {:>9} = {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}",
+            s.id, s.rows_in, s.emitted, s.folded, s.filtered, s.duplicate, s.unmatched, s.late, s.dead, s.pending
+        );
     }
-    println!("counts {}; commits {}, aborted {}, resolved {}", if balanced { "add up in every stage" } else { "DO NOT ADD UP" }, p.commits.committed, p.commits.aborted, p.commits.resolved);
+    println!(
+        "counts {}; commits {}, aborted {}, resolved {}",
+        if balanced { "add up in every stage" } else { "DO NOT ADD UP" },
+        p.commits.committed,
+        p.commits.aborted,
+        p.commits.resolved
+    );
 }
 
 /// Stops at once when asked to.

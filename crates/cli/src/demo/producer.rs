@@ -62,7 +62,14 @@ impl Producer {
         if let Ok(text) = std::fs::read(&file) {
             let old: Place = serde_json::from_slice(&text)?;
             if (old.seed, old.bins, old.trucks, old.start_ms) != (place.seed, place.bins, place.trucks, place.start_ms) {
-                return Err(format!("{} holds a city of seed {} with {} bins and {} trucks; use these, or another --data folder", data.display(), old.seed, old.bins, old.trucks).into());
+                return Err(format!(
+                    "{} holds a city of seed {} with {} bins and {} trucks; use these, or another --data folder",
+                    data.display(),
+                    old.seed,
+                    old.bins,
+                    old.trucks
+                )
+                .into());
             }
             place = old;
             fresh = false;

@@ -28,11 +28,7 @@ impl Cell {
     /// Text as read from a file: trimmed, and empty when it is one of `empty`.
     pub fn text(raw: &str, empty: &[String]) -> Cell {
         let text = raw.trim();
-        if text.is_empty() || empty.iter().any(|e| e == text) {
-            Cell::Empty
-        } else {
-            Cell::Text(text.to_owned())
-        }
+        if text.is_empty() || empty.iter().any(|e| e == text) { Cell::Empty } else { Cell::Text(text.to_owned()) }
     }
 
     /// True when there is no value.
@@ -80,10 +76,7 @@ pub fn hash<'a>(parts: impl IntoIterator<Item = Cow<'a, str>>) -> String {
     let mut state: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     let mut take = |byte: u8| state = (state ^ u128::from(byte)).wrapping_mul(PRIME);
     for part in parts {
-        (part.len() as u32)
-            .to_le_bytes()
-            .into_iter()
-            .for_each(&mut take);
+        (part.len() as u32).to_le_bytes().into_iter().for_each(&mut take);
         part.bytes().for_each(&mut take);
     }
     format!("{state:032x}")

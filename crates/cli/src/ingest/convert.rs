@@ -33,10 +33,7 @@ impl Kind {
         if let Type::Union(branches) = ty {
             return match nullable(branches) {
                 Some((_, inner)) => (Kind::of(schema, inner).0, true),
-                None => (
-                    Kind::Nested(schema.type_name(ty)),
-                    branches.contains(&Type::Null),
-                ),
+                None => (Kind::Nested(schema.type_name(ty)), branches.contains(&Type::Null)),
             };
         }
         let kind = match ty {
@@ -89,14 +86,7 @@ pub struct Conversion {
 impl Conversion {
     /// The plain conversion to a kind.
     pub fn plain(kind: Kind) -> Conversion {
-        Conversion {
-            kind,
-            steps: Vec::new(),
-            decimal_comma: false,
-            date: DateFormat::default(),
-            table: None,
-            otherwise: None,
-        }
+        Conversion { kind, steps: Vec::new(), decimal_comma: false, date: DateFormat::default(), table: None, otherwise: None }
     }
 
     /// The value of a cell that is not empty.
@@ -144,21 +134,15 @@ impl Conversion {
                 }
                 let x = self.number(cell)?;
                 let fits = x.fract() == 0.0 && x.abs() < 9e15;
-                let whole = fits
-                    .then_some(x as i64)
-                    .filter(|n| (least..=most).contains(&n));
+                let whole = fits.then_some(x as i64).filter(|n| (least..=most).contains(&n));
                 whole.map(Value::from).ok_or_else(unfit)
             }
-            Kind::Number => Number::from_f64(self.number(cell)?)
-                .map(Value::Number)
-                .ok_or_else(unfit),
+            Kind::Number => Number::from_f64(self.number(cell)?).map(Value::Number).ok_or_else(unfit),
             Kind::Time => match cell {
                 Cell::Time(ms) => Ok(Value::from(*ms)),
                 Cell::Local(ms) => self.date.wall_ms(*ms).map(Value::from),
                 Cell::Text(text) => self.date.parse_ms(text).map(Value::from),
-                Cell::Int(_) | Cell::Float(_) => {
-                    self.date.number_ms(&cell.to_text()).map(Value::from)
-                }
+                Cell::Int(_) | Cell::Float(_) => self.date.number_ms(&cell.to_text()).map(Value::from),
                 _ => Err(unfit()),
             },
             Kind::Nested(_) => match cell {
@@ -170,19 +154,13 @@ impl Conversion {
 
     fn number(&self, cell: &Cell) -> Result<f64, String> {
         let number = match cell {
-            Cell::Text(text) if self.decimal_comma => {
-                text.replace('.', "").replace(',', ".").parse().ok()
-            }
+            Cell::Text(text) if self.decimal_comma => text.replace('.', "").replace(',', ".").parse().ok(),
             _ => cell.to_number(),
         };
         let number = number.ok_or_else(|| {
             let hint = match cell {
-                Cell::Text(text) if !self.decimal_comma && text.contains(',') => {
-                    "; for numbers such as `1.234,5` say `decimal: \",\"`"
-                }
-                Cell::Text(text) if text.parse::<f64>().is_ok() => {
-                    "; where it stands for no value, list it under `empty`"
-                }
+                Cell::Text(text) if !self.decimal_comma && text.contains(',') => "; for numbers such as `1.234,5` say `decimal: \",\"`",
+                Cell::Text(text) if text.parse::<f64>().is_ok() => "; where it stands for no value, list it under `empty`",
                 _ => "",
             };
             format!("`{}` is not a number{hint}", short(&cell.to_text()))
@@ -214,11 +192,7 @@ mod tests {
         let mut c = Conversion::plain(Kind::Number);
         c.steps = vec![Step::By(10.0)];
         assert_eq!(c.value(&text("6")).unwrap(), json!(0.6));
-        assert!(
-            c.value(&text("full"))
-                .unwrap_err()
-                .contains("`full` is not a number")
-        );
+        assert!(c.value(&text("full")).unwrap_err().contains("`full` is not a number"));
         assert!(c.value(&text("NaN")).unwrap_err().contains("empty"));
         assert!(c.value(&text("1,5")).unwrap_err().contains("decimal"));
         c.decimal_comma = true;
@@ -228,10 +202,7 @@ mod tests {
     #[test]
     fn whole_numbers_keep_all_digits_and_their_limits() {
         let long = Conversion::plain(Kind::Whole(i64::MIN, i64::MAX));
-        assert_eq!(
-            long.value(&text("9007199254740993")).unwrap(),
-            json!(9_007_199_254_740_993_i64)
-        );
+        assert_eq!(long.value(&text("9007199254740993")).unwrap(), json!(9_007_199_254_740_993_i64));
         assert_eq!(long.value(&text("3.0")).unwrap(), json!(3));
         assert!(long.value(&text("3.5")).is_err());
         let int = Conversion::plain(Kind::Whole(i64::from(i32::MIN), i64::from(i32::MAX)));
@@ -241,18 +212,10 @@ mod tests {
     #[test]
     fn tables_and_symbols_refuse_what_they_do_not_know() {
         let mut c = Conversion::plain(Kind::Symbol(vec!["served".into(), "skipped".into()]));
-        assert!(
-            c.value(&text("done"))
-                .unwrap_err()
-                .contains("one of served, skipped")
-        );
+        assert!(c.value(&text("done")).unwrap_err().contains("one of served, skipped"));
         c.table = Some(BTreeMap::from([("done".to_owned(), json!("served"))]));
         assert_eq!(c.value(&text("done")).unwrap(), json!("served"));
-        assert!(
-            c.value(&text("late"))
-                .unwrap_err()
-                .contains("not in the table")
-        );
+        assert!(c.value(&text("late")).unwrap_err().contains("not in the table"));
         c.otherwise = Some(json!("skipped"));
         assert_eq!(c.value(&text("late")).unwrap(), json!("skipped"));
     }
@@ -261,9 +224,6 @@ mod tests {
     fn ids_that_are_numbers_in_the_file_become_text() {
         let c = Conversion::plain(Kind::Text);
         assert_eq!(c.value(&Cell::Int(1_511_202)).unwrap(), json!("1511202"));
-        assert_eq!(
-            Conversion::plain(Kind::Bool).value(&text("YES")).unwrap(),
-            json!(true)
-        );
+        assert_eq!(Conversion::plain(Kind::Bool).value(&text("YES")).unwrap(), json!(true));
     }
 }

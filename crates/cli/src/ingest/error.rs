@@ -30,9 +30,7 @@ pub enum IngestError {
         limit_rows: usize,
     },
     /// Bad rows under `--strict`.
-    #[error(
-        "{bad} bad rows and --strict: nothing was sent; hint: mend the rows or the mapping, or leave --strict out"
-    )]
+    #[error("{bad} bad rows and --strict: nothing was sent; hint: mend the rows or the mapping, or leave --strict out")]
     Strict {
         /// How many.
         bad: u64,
@@ -59,20 +57,12 @@ pub enum IngestError {
 }
 
 fn with_hint(text: &str) -> String {
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!("; hint: {text}")
-    }
+    if text.is_empty() { String::new() } else { format!("; hint: {text}") }
 }
 
 impl IngestError {
     /// A file's error.
     pub fn file(file: &str, message: impl ToString, hint: impl Into<String>) -> Self {
-        IngestError::File {
-            file: file.to_owned(),
-            message: message.to_string(),
-            hint: hint.into(),
-        }
+        IngestError::File { file: file.to_owned(), message: message.to_string(), hint: hint.into() }
     }
 }

@@ -22,13 +22,7 @@ pub struct Feed<'a> {
 impl<'a> Feed<'a> {
     /// Over an open file.
     pub fn new(map: &'a Map, registry: &'a Registry, rows: Box<dyn Rows>) -> Feed<'a> {
-        Feed {
-            map,
-            registry,
-            rows,
-            cells: vec![Cell::Empty; map.columns.names().len()],
-            refs: Refs::new(map),
-        }
+        Feed { map, registry, rows, cells: vec![Cell::Empty; map.columns.names().len()], refs: Refs::new(map) }
     }
 
     /// The next good row; what is bad goes to the report.
@@ -78,18 +72,8 @@ impl<'a> Feed<'a> {
     }
 
     fn row(&self, line: u64) -> Result<Row, String> {
-        let object = self
-            .map
-            .output
-            .object(&self.cells, &self.map.columns)
-            .map_err(|e| e.to_string())?;
-        encode(
-            self.registry,
-            &self.map.output,
-            object,
-            line,
-            self.map.suspect.matches(&self.cells),
-        )
+        let object = self.map.output.object(&self.cells, &self.map.columns).map_err(|e| e.to_string())?;
+        encode(self.registry, &self.map.output, object, line, self.map.suspect.matches(&self.cells))
     }
 }
 
@@ -97,30 +81,12 @@ impl<'a> Feed<'a> {
 ///
 /// # Errors
 /// The field that does not fit, and why.
-pub fn encode(
-    registry: &Registry,
-    output: &Output,
-    object: Object<String, Value>,
-    line: u64,
-    suspect: bool,
-) -> Result<Row, String> {
+pub fn encode(registry: &Registry, output: &Output, object: Object<String, Value>, line: u64, suspect: bool) -> Result<Row, String> {
     let key = match object.get(&output.key).and_then(Value::as_str) {
         Some(key) if !key.is_empty() => key.into(),
         _ => return Err(format!("{}: the key is empty", output.key)),
     };
-    let time_ms = object
-        .get("observed_at")
-        .and_then(Value::as_i64)
-        .unwrap_or_default();
-    let value = registry
-        .encode_json_value(&output.topic, &Value::Object(object))
-        .map_err(|e| e.to_string())?;
-    Ok(Row {
-        topic: output.topic.clone(),
-        key,
-        value: value.into(),
-        time_ms,
-        line,
-        suspect,
-    })
+    let time_ms = object.get("observed_at").and_then(Value::as_i64).unwrap_or_default();
+    let value = registry.encode_json_value(&output.topic, &Value::Object(object)).map_err(|e| e.to_string())?;
+    Ok(Row { topic: output.topic.clone(), key, value: value.into(), time_ms, line, suspect })
 }

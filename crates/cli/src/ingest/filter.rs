@@ -39,9 +39,7 @@ impl Filter {
 
     /// Whether a row matches.
     pub fn matches(&self, cells: &[Cell]) -> bool {
-        self.0
-            .iter()
-            .any(|group| group.iter().all(|c| c.holds(cells)))
+        self.0.iter().any(|group| group.iter().all(|c| c.holds(cells)))
     }
 }
 
@@ -76,10 +74,7 @@ mod tests {
         let condition = |column, test| Condition { column, test };
         let words = |w: &[&str]| w.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
         let f = Filter(vec![
-            vec![
-                condition(0, Test::OneOf(words(&["ALERT"]))),
-                condition(1, Test::OneOf(words(&["0", "10"]))),
-            ],
+            vec![condition(0, Test::OneOf(words(&["ALERT"]))), condition(1, Test::OneOf(words(&["0", "10"])))],
             vec![condition(1, Test::Above(10.0))],
         ]);
         let row = |reason: &str, level: &str| [Cell::Text(reason.into()), Cell::Text(level.into())];
@@ -91,8 +86,7 @@ mod tests {
 
     #[test]
     fn a_missing_value_is_empty_and_below_nothing() {
-        let holds =
-            |test| Filter(vec![vec![Condition { column: 0, test }]]).matches(&[Cell::Empty]);
+        let holds = |test| Filter(vec![vec![Condition { column: 0, test }]]).matches(&[Cell::Empty]);
         assert!(holds(Test::Empty(true)) && !holds(Test::Empty(false)));
         assert!(!holds(Test::Below(5.0)) && !holds(Test::Above(-5.0)));
         assert!(holds(Test::NoneOf(vec!["a".into()])));

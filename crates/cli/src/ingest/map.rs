@@ -36,13 +36,7 @@ pub struct CsvOptions {
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        CsvOptions {
-            header: true,
-            columns: Vec::new(),
-            delimiter: b',',
-            quote: Some(b'"'),
-            comment: None,
-        }
+        CsvOptions { header: true, columns: Vec::new(), delimiter: b',', quote: Some(b'"'), comment: None }
     }
 }
 
@@ -149,17 +143,10 @@ impl Output {
     ///
     /// # Errors
     /// The first field that cannot be filled.
-    pub fn object(
-        &self,
-        cells: &[Cell],
-        columns: &Columns,
-    ) -> Result<Object<String, Value>, RowFault> {
+    pub fn object(&self, cells: &[Cell], columns: &Columns) -> Result<Object<String, Value>, RowFault> {
         let mut object = Object::new();
         for field in &self.fields {
-            let value = field.value(cells, columns).map_err(|message| RowFault {
-                field: field.name.clone(),
-                message,
-            })?;
+            let value = field.value(cells, columns).map_err(|message| RowFault { field: field.name.clone(), message })?;
             object.insert(field.name.clone(), value);
         }
         self.fill_later(&mut object);
@@ -179,27 +166,19 @@ impl Output {
 impl Field {
     fn value(&self, cells: &[Cell], columns: &Columns) -> Result<Value, String> {
         let name = |index: usize| columns.names().get(index).map_or("", String::as_str);
-        let missing = |index: usize| {
-            self.missing
-                .clone()
-                .ok_or_else(|| format!("column `{}` has no value", name(index)))
-        };
+        let missing = |index: usize| self.missing.clone().ok_or_else(|| format!("column `{}` has no value", name(index)));
         match &self.from {
             From::Constant(value) => Ok(value.clone()),
             From::Column(index, conversion) => match cells.get(*index).unwrap_or(&Cell::Empty) {
                 Cell::Empty => missing(*index),
-                cell => conversion
-                    .value(cell)
-                    .map_err(|e| format!("column `{}`: {e}", name(*index))),
+                cell => conversion.value(cell).map_err(|e| format!("column `{}`: {e}", name(*index))),
             },
             From::Template(template, conversion) => match template.render(cells) {
                 Ok(text) => conversion.value(&Cell::Text(text)),
                 Err(index) => missing(index),
             },
             From::Hash(indices) => {
-                let cells = indices
-                    .iter()
-                    .map(|i| cells.get(*i).unwrap_or(&Cell::Empty).to_text());
+                let cells = indices.iter().map(|i| cells.get(*i).unwrap_or(&Cell::Empty).to_text());
                 Ok(Value::String(cell::hash(cells)))
             }
         }

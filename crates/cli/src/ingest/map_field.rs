@@ -16,23 +16,8 @@ use ws_plan::duration::parse_ms;
 use ws_plan::errors::{Problems, did_you_mean};
 use ws_plan::yaml::{Fields, Node, Pos, Value};
 
-const SPEC: [&str; 15] = [
-    "column",
-    "value",
-    "hash",
-    "after",
-    "by",
-    "scale",
-    "offset",
-    "unit",
-    "decimal",
-    "date",
-    "at",
-    "time_zone",
-    "table",
-    "else",
-    "default",
-];
+const SPEC: [&str; 15] =
+    ["column", "value", "hash", "after", "by", "scale", "offset", "unit", "decimal", "date", "at", "time_zone", "table", "else", "default"];
 const OPTIONAL: &str = "optional";
 
 /// What a mapping says once for all fields.
@@ -77,30 +62,19 @@ impl FieldReader<'_> {
             return None;
         };
         let key = topic.attribute("key").unwrap_or("event_id").to_owned();
-        let mut output = Output {
-            topic: name.into(),
-            key,
-            fields: Vec::new(),
-            later: Vec::new(),
-        };
+        let mut output = Output { topic: name.into(), key, fields: Vec::new(), later: Vec::new() };
         for (field, node) in entries {
             match record.fields.iter().find(|f| f.name == field.value) {
                 Some(schema) => self.field(schema, node, &mut output),
                 None => {
-                    let hint =
-                        did_you_mean(&field.value, record.fields.iter().map(|f| f.name.as_str()));
-                    self.problems.push(
-                        field.at,
-                        format!("{name} has no field `{}`", field.value),
-                        hint,
-                    );
+                    let hint = did_you_mean(&field.value, record.fields.iter().map(|f| f.name.as_str()));
+                    self.problems.push(field.at, format!("{name} has no field `{}`", field.value), hint);
                 }
             }
         }
         let mut open = Vec::new();
         for schema in &record.fields {
-            let filled = output.fields.iter().any(|f| f.name == schema.name)
-                || output.later.iter().any(|(f, ..)| *f == schema.name);
+            let filled = output.fields.iter().any(|f| f.name == schema.name) || output.later.iter().any(|(f, ..)| *f == schema.name);
             let mentioned = entries.iter().any(|(k, _)| k.value == schema.name);
             if filled || mentioned || self.by_default(schema, &mut output) {
                 continue;
@@ -115,11 +89,12 @@ impl FieldReader<'_> {
             }
             let hint = match schema.name.as_str() {
                 "tenant" => "add `tenant: NAME` at the top of the mapping".to_owned(),
-                "event_id" => "a repeat of a row must give the same id, another row another: `event_id: { hash: [COLUMN, …] }` or `event_id: \"{COLUMN}/{…}\"`".to_owned(),
+                "event_id" => {
+                    "a repeat of a row must give the same id, another row another: `event_id: { hash: [COLUMN, …] }` or `event_id: \"{COLUMN}/{…}\"`".to_owned()
+                }
                 _ => format!("it is {} ({}); columns stand in braces, constants are written as they are", kind.name(), schema.doc),
             };
-            self.problems
-                .hint(given.at, format!("{name} needs `{}`", schema.name), hint);
+            self.problems.hint(given.at, format!("{name} needs `{}`", schema.name), hint);
         }
         Some((output, open))
     }
@@ -132,105 +107,51 @@ impl FieldReader<'_> {
             "source" => d.source.clone().map(Json::String),
             "schema_version" => Some(Json::from(self.topic.version)),
             "sent_at" | "received_at" => {
-                let by_ms = if name == "sent_at" {
-                    d.sent_after_ms
-                } else {
-                    d.received_after_ms
-                };
+                let by_ms = if name == "sent_at" { d.sent_after_ms } else { d.received_after_ms };
                 output.later.push((name, "observed_at".into(), by_ms));
                 return true;
             }
             _ => None,
         };
         let Some(value) = value else { return false };
-        output.fields.push(Field {
-            name,
-            from: From::Constant(value),
-            missing: None,
-        });
+        output.fields.push(Field { name, from: From::Constant(value), missing: None });
         true
     }
 
     fn field(&mut self, schema: &SchemaField, node: &Node, output: &mut Output) {
         let (kind, nullable) = Kind::of(&self.topic.schema, &schema.ty);
-        let missing = if nullable {
-            Some(Json::Null)
-        } else {
-            schema.default.clone()
-        };
+        let missing = if nullable { Some(Json::Null) } else { schema.default.clone() };
         let name = schema.name.clone();
-        let plain = |kind: &Kind, zone| Conversion {
-            date: plain_date(kind, zone),
-            ..Conversion::plain(kind.clone())
-        };
+        let plain = |kind: &Kind, zone| Conversion { date: plain_date(kind, zone), ..Conversion::plain(kind.clone()) };
         let from = match &node.value {
             Value::Map(_) => return self.spec(schema, &kind, missing, node, output),
-            Value::Text(text) => {
-                self.template(text, node.at)
-                    .and_then(|t| match (t.constant(), t.column()) {
-                        (Some(text), _) => self
-                            .constant(&kind, &Cell::Text(text.to_owned()), node.at)
-                            .map(From::Constant),
-                        (_, Some(column)) => Some(From::Column(
-                            column,
-                            Box::new(plain(&kind, self.defaults.zone)),
-                        )),
-                        _ => Some(From::Template(
-                            t,
-                            Box::new(plain(&kind, self.defaults.zone)),
-                        )),
-                    })
-            }
+            Value::Text(text) => self.template(text, node.at).and_then(|t| match (t.constant(), t.column()) {
+                (Some(text), _) => self.constant(&kind, &Cell::Text(text.to_owned()), node.at).map(From::Constant),
+                (_, Some(column)) => Some(From::Column(column, Box::new(plain(&kind, self.defaults.zone)))),
+                _ => Some(From::Template(t, Box::new(plain(&kind, self.defaults.zone)))),
+            }),
             Value::Null if nullable => Some(From::Constant(Json::Null)),
             Value::Null | Value::List(_) => {
-                self.problems.hint(
-                    node.at,
-                    format!("`{name}` cannot be {}", node.value.kind()),
-                    format!("it is {}", kind.name()),
-                );
+                self.problems.hint(node.at, format!("`{name}` cannot be {}", node.value.kind()), format!("it is {}", kind.name()));
                 None
             }
-            Value::Bool(b) => self
-                .constant(&kind, &Cell::Bool(*b), node.at)
-                .map(From::Constant),
-            Value::Int(n) => self
-                .constant(&kind, &Cell::Int(*n), node.at)
-                .map(From::Constant),
-            Value::Float(x) => self
-                .constant(&kind, &Cell::Float(*x), node.at)
-                .map(From::Constant),
+            Value::Bool(b) => self.constant(&kind, &Cell::Bool(*b), node.at).map(From::Constant),
+            Value::Int(n) => self.constant(&kind, &Cell::Int(*n), node.at).map(From::Constant),
+            Value::Float(x) => self.constant(&kind, &Cell::Float(*x), node.at).map(From::Constant),
         };
-        output.fields.extend(from.map(|from| Field {
-            name,
-            from,
-            missing,
-        }));
+        output.fields.extend(from.map(|from| Field { name, from, missing }));
     }
 
-    fn spec(
-        &mut self,
-        schema: &SchemaField,
-        kind: &Kind,
-        missing: Option<Json>,
-        node: &Node,
-        output: &mut Output,
-    ) {
+    fn spec(&mut self, schema: &SchemaField, kind: &Kind, missing: Option<Json>, node: &Node, output: &mut Output) {
         let what = format!("`{}`", schema.name);
         let mut known: Vec<&str> = SPEC.to_vec();
         known.push(OPTIONAL);
         let Some(fields) = Fields::of(node, &what, &known, self.problems) else {
             return;
         };
-        let sources: Vec<&str> = ["column", "value", "hash", "after"]
-            .into_iter()
-            .filter(|s| fields.get(s).is_some())
-            .collect();
+        let sources: Vec<&str> = ["column", "value", "hash", "after"].into_iter().filter(|s| fields.get(s).is_some()).collect();
         let [source] = sources[..] else {
-            self.problems.hint(
-                node.at,
-                format!("{what} needs one of `column`, `value`, `hash`, `after`"),
-                "for example `{ column: Fullness, scale: /10 }`",
-            );
+            self.problems.hint(node.at, format!("{what} needs one of `column`, `value`, `hash`, `after`"), "for example `{ column: Fullness, scale: /10 }`");
             return;
         };
         let Some(from) = fields.get(source) else {
@@ -244,39 +165,20 @@ impl FieldReader<'_> {
         let Some(conversion) = self.conversion(schema, kind, &fields) else {
             return;
         };
-        let optional = matches!(
-            fields.get(OPTIONAL),
-            Some(Node {
-                value: Value::Bool(true),
-                ..
-            })
-        );
+        let optional = matches!(fields.get(OPTIONAL), Some(Node { value: Value::Bool(true), .. }));
         let made = match source {
             "column" if text.is_empty() => {
-                self.problems.add(
-                    from.at,
-                    format!("`column` must be a name, not {}", from.value.kind()),
-                );
+                self.problems.add(from.at, format!("`column` must be a name, not {}", from.value.kind()));
                 None
             }
             "column" => {
-                let index = if optional {
-                    self.columns.may(&text)
-                } else {
-                    self.columns.need(&text)
-                };
+                let index = if optional { self.columns.may(&text) } else { self.columns.need(&text) };
                 Some(From::Column(index, Box::new(conversion)))
             }
-            "value" => self
-                .template(&text, from.at)
-                .and_then(|t| match t.constant() {
-                    Some(text) => conversion
-                        .value(&Cell::Text(text.to_owned()))
-                        .map_err(|e| self.problems.add(from.at, e))
-                        .ok()
-                        .map(From::Constant),
-                    None => Some(From::Template(t, Box::new(conversion))),
-                }),
+            "value" => self.template(&text, from.at).and_then(|t| match t.constant() {
+                Some(text) => conversion.value(&Cell::Text(text.to_owned())).map_err(|e| self.problems.add(from.at, e)).ok().map(From::Constant),
+                None => Some(From::Template(t, Box::new(conversion))),
+            }),
             _ => self.hash(from, kind),
         };
         let missing = match fields.get("default") {
@@ -287,45 +189,23 @@ impl FieldReader<'_> {
             },
         };
         if optional && missing.is_none() {
-            self.problems.hint(
-                node.at,
-                format!("{what} cannot be optional: the schema wants it"),
-                "add `default: VALUE`",
-            );
+            self.problems.hint(node.at, format!("{what} cannot be optional: the schema wants it"), "add `default: VALUE`");
         }
-        output.fields.extend(made.map(|from| Field {
-            name: schema.name.clone(),
-            from,
-            missing,
-        }));
+        output.fields.extend(made.map(|from| Field { name: schema.name.clone(), from, missing }));
     }
 
-    fn after(
-        &mut self,
-        schema: &SchemaField,
-        kind: &Kind,
-        fields: &Fields<'_>,
-        from: &Node,
-        of: &str,
-        output: &mut Output,
-    ) {
+    fn after(&mut self, schema: &SchemaField, kind: &Kind, fields: &Fields<'_>, from: &Node, of: &str, output: &mut Output) {
         let times: Vec<&str> = self
             .topic
             .schema
             .record()
             .fields
             .iter()
-            .filter(|f| {
-                Kind::of(&self.topic.schema, &f.ty).0 == Kind::Time && f.name != schema.name
-            })
+            .filter(|f| Kind::of(&self.topic.schema, &f.ty).0 == Kind::Time && f.name != schema.name)
             .map(|f| f.name.as_str())
             .collect();
         if *kind != Kind::Time || !times.contains(&of) {
-            self.problems.push(
-                from.at,
-                format!("`after` puts a time after another of the same record, and `{of}` is none"),
-                did_you_mean(of, times),
-            );
+            self.problems.push(from.at, format!("`after` puts a time after another of the same record, and `{of}` is none"), did_you_mean(of, times));
             return;
         }
         let Some(by) = fields.need("by", "2s", self.problems) else {
@@ -343,80 +223,42 @@ impl FieldReader<'_> {
             _ => None,
         };
         match names.filter(|n| !n.is_empty()) {
-            Some(names) if *kind == Kind::Text => Some(From::Hash(
-                names.iter().map(|n| self.columns.need(n)).collect(),
-            )),
+            Some(names) if *kind == Kind::Text => Some(From::Hash(names.iter().map(|n| self.columns.need(n)).collect())),
             Some(_) => {
-                self.problems.add(
-                    from.at,
-                    format!("a hash is text, and this field is {}", kind.name()),
-                );
+                self.problems.add(from.at, format!("a hash is text, and this field is {}", kind.name()));
                 None
             }
             None => {
-                self.problems.hint(
-                    from.at,
-                    "`hash` wants a list of columns",
-                    "for example `hash: [Bin ID, timestamp]`",
-                );
+                self.problems.hint(from.at, "`hash` wants a list of columns", "for example `hash: [Bin ID, timestamp]`");
                 None
             }
         }
     }
 
-    fn conversion(
-        &mut self,
-        schema: &SchemaField,
-        kind: &Kind,
-        fields: &Fields<'_>,
-    ) -> Option<Conversion> {
+    fn conversion(&mut self, schema: &SchemaField, kind: &Kind, fields: &Fields<'_>) -> Option<Conversion> {
         let before = self.problems.count();
         let mut c = Conversion::plain(kind.clone());
         let numeric = matches!(kind, Kind::Number | Kind::Whole(..));
         for name in ["scale", "offset", "unit", "decimal"] {
             if fields.get(name).is_some() && !numeric {
-                self.problems.add(
-                    fields.key_at(name),
-                    format!(
-                        "`{name}` is for numbers, and `{}` is {}",
-                        schema.name,
-                        kind.name()
-                    ),
-                );
+                self.problems.add(fields.key_at(name), format!("`{name}` is for numbers, and `{}` is {}", schema.name, kind.name()));
             }
         }
         for name in ["date", "at", "time_zone"] {
             if fields.get(name).is_some() && *kind != Kind::Time {
-                self.problems.add(
-                    fields.key_at(name),
-                    format!(
-                        "`{name}` is for moments, and `{}` is {}",
-                        schema.name,
-                        kind.name()
-                    ),
-                );
+                self.problems.add(fields.key_at(name), format!("`{name}` is for moments, and `{}` is {}", schema.name, kind.name()));
             }
         }
         if self.problems.count() > before {
             return None;
         }
-        let text = |name: &str| {
-            fields
-                .get(name)
-                .map(|n| (n.at, n.value.scalar_text().unwrap_or_default()))
-        };
+        let text = |name: &str| fields.get(name).map(|n| (n.at, n.value.scalar_text().unwrap_or_default()));
         if let Some((at, unit)) = text("unit") {
             let steps = units::steps(&schema.name, &unit);
-            c.steps
-                .extend_from_slice(self.settle(at, steps).unwrap_or_default());
+            c.steps.extend_from_slice(self.settle(at, steps).unwrap_or_default());
         }
         if let Some((at, scale)) = text("scale") {
-            let step = units::scale(&scale).ok_or_else(|| {
-                (
-                    format!("`{scale}` is no scale"),
-                    "for example `/10`, `*0.1` or `0.1`".to_owned(),
-                )
-            });
+            let step = units::scale(&scale).ok_or_else(|| (format!("`{scale}` is no scale"), "for example `/10`, `*0.1` or `0.1`".to_owned()));
             c.steps.extend(self.settle(at, step));
         }
         if let Some((at, offset)) = text("offset") {
@@ -425,12 +267,7 @@ impl FieldReader<'_> {
                 .ok()
                 .filter(|x: &f64| x.is_finite())
                 .map(Step::Plus)
-                .ok_or_else(|| {
-                    (
-                        format!("`{offset}` is no number"),
-                        "for example `-40`".to_owned(),
-                    )
-                });
+                .ok_or_else(|| (format!("`{offset}` is no number"), "for example `-40`".to_owned()));
             c.steps.extend(self.settle(at, step));
         }
         match text("decimal") {
@@ -447,19 +284,14 @@ impl FieldReader<'_> {
     }
 
     fn date(&mut self, fields: &Fields<'_>) -> DateFormat {
-        let text = |name: &str| {
-            fields
-                .get(name)
-                .map(|n| (n.at, n.value.scalar_text().unwrap_or_default()))
-        };
+        let text = |name: &str| fields.get(name).map(|n| (n.at, n.value.scalar_text().unwrap_or_default()));
         let zone = match text("time_zone") {
             Some((at, name)) => self.settle(at, date::zone(&name)),
             None => self.defaults.zone,
         };
         let at = text("at").and_then(|(at, t)| self.settle(at, date::time_of_day(&t)));
         let (place, form) = text("date").unwrap_or((fields.at, "iso".to_owned()));
-        self.settle(place, DateFormat::new(&form, zone, at))
-            .unwrap_or_default()
+        self.settle(place, DateFormat::new(&form, zone, at)).unwrap_or_default()
     }
 
     fn table(&mut self, kind: &Kind, fields: &Fields<'_>, c: &mut Conversion) {
@@ -474,16 +306,11 @@ impl FieldReader<'_> {
                 }
                 c.table = Some(table);
             }
-            Some((at, other)) => self.problems.hint(
-                at,
-                format!("`table` must be a mapping, not {}", other.kind()),
-                "word of the file: value of the field",
-            ),
+            Some((at, other)) => self.problems.hint(at, format!("`table` must be a mapping, not {}", other.kind()), "word of the file: value of the field"),
         }
         if let Some(n) = fields.get("else") {
             if c.table.is_none() {
-                self.problems
-                    .add(n.at, "`else` is for words outside a `table`");
+                self.problems.add(n.at, "`else` is for words outside a `table`");
             }
             c.otherwise = self.literal(kind, n);
         }
@@ -497,10 +324,7 @@ impl FieldReader<'_> {
             Value::Float(x) => Cell::Float(*x),
             Value::Text(t) => Cell::Text(t.clone()),
             other => {
-                self.problems.add(
-                    node.at,
-                    format!("a value is wanted here, not {}", other.kind()),
-                );
+                self.problems.add(node.at, format!("a value is wanted here, not {}", other.kind()));
                 return None;
             }
         };
@@ -508,26 +332,16 @@ impl FieldReader<'_> {
     }
 
     fn constant(&mut self, kind: &Kind, cell: &Cell, at: Pos) -> Option<Json> {
-        Conversion::plain(kind.clone())
-            .value(cell)
-            .map_err(|e| self.problems.add(at, e))
-            .ok()
+        Conversion::plain(kind.clone()).value(cell).map_err(|e| self.problems.add(at, e)).ok()
     }
 
     fn template(&mut self, text: &str, at: Pos) -> Option<Template> {
-        let template = Template::parse(text, self.columns).map_err(|e| {
-            (
-                e,
-                "columns stand in braces, {{ and }} are braces themselves".to_owned(),
-            )
-        });
+        let template = Template::parse(text, self.columns).map_err(|e| (e, "columns stand in braces, {{ and }} are braces themselves".to_owned()));
         self.settle(at, template)
     }
 
     fn settle<T>(&mut self, at: Pos, result: Result<T, (String, String)>) -> Option<T> {
-        result
-            .map_err(|(message, hint)| self.problems.hint(at, message, hint))
-            .ok()
+        result.map_err(|(message, hint)| self.problems.hint(at, message, hint)).ok()
     }
 }
 

@@ -100,11 +100,7 @@ fn speed(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|x: &f64| x.is_finite() && *x > 0.0)
-        .ok_or_else(|| {
-            format!(
-                "`{text}` is no speed: a number above 0, 60 sends a minute of the file each second"
-            )
-        })
+        .ok_or_else(|| format!("`{text}` is no speed: a number above 0, 60 sends a minute of the file each second"))
 }
 
 /// Reads a mapping file.
@@ -113,25 +109,13 @@ fn speed(text: &str) -> Result<f64, String> {
 /// When it cannot be read, or all its problems.
 pub fn load_map(path: &Path, registry: &Registry) -> Result<Map, IngestError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        IngestError::file(
-            &name,
-            e,
-            "--map wants a mapping file; there are some in topologies/maps/",
-        )
-    })?;
-    Ok(map_read::read_map(&name, &text, registry, &|name| {
-        std::env::var(name).ok()
-    })?)
+    let text = std::fs::read_to_string(path).map_err(|e| IngestError::file(&name, e, "--map wants a mapping file; there are some in topologies/maps/"))?;
+    Ok(map_read::read_map(&name, &text, registry, &|name| std::env::var(name).ok())?)
 }
 
 /// The topics that a mapping sends to, references first.
 pub fn topics(map: &Map) -> Vec<Arc<str>> {
-    let all = map
-        .refs
-        .iter()
-        .map(|r| &r.output.topic)
-        .chain([&map.output.topic]);
+    let all = map.refs.iter().map(|r| &r.output.topic).chain([&map.output.topic]);
     let mut seen = BTreeSet::new();
     all.filter(|t| seen.insert((*t).clone())).cloned().collect()
 }
@@ -152,10 +136,7 @@ pub fn sorted(
     let mut good = Vec::new();
     while let Some(row) = feed.next(report)? {
         if good.len() == max_rows {
-            return Err(IngestError::TooLarge {
-                file: report.file().to_owned(),
-                limit_rows: max_rows,
-            });
+            return Err(IngestError::TooLarge { file: report.file().to_owned(), limit_rows: max_rows });
         }
         good.push(row);
         if good.len() % BATCH_ROWS == 0 && tick(report)? {
@@ -189,12 +170,7 @@ pub fn run(
         if !dry_run {
             return connect(&topics);
         }
-        Ok(Box::new(DryRun {
-            registry,
-            show: args.show,
-            shown: Vec::new(),
-            out,
-        }))
+        Ok(Box::new(DryRun { registry, show: args.show, shown: Vec::new(), out }))
     };
     if args.stream {
         let mut sender = Sender::new(open()?, Pacer::new(args.speed), began, stop);
@@ -216,9 +192,7 @@ pub fn run(
         };
         let (references, rows) = sorted(&map, registry, rows, args.max_rows, &mut report, stopped)?;
         if args.strict && report.summary.bad > 0 {
-            return Err(IngestError::Strict {
-                bad: report.summary.bad,
-            });
+            return Err(IngestError::Strict { bad: report.summary.bad });
         }
         if !report.summary.interrupted {
             let mut sender = Sender::new(open()?, Pacer::new(args.speed), began, stop);
@@ -250,21 +224,8 @@ struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    fn new(
-        target: Box<dyn Target + 'a>,
-        pacer: Pacer,
-        began: Instant,
-        stop: &'a AtomicBool,
-    ) -> Sender<'a> {
-        Sender {
-            target,
-            pacer,
-            began,
-            stop,
-            batch: Vec::with_capacity(BATCH_ROWS),
-            references: 0,
-            bytes: 0,
-        }
+    fn new(target: Box<dyn Target + 'a>, pacer: Pacer, began: Instant, stop: &'a AtomicBool) -> Sender<'a> {
+        Sender { target, pacer, began, stop, batch: Vec::with_capacity(BATCH_ROWS), references: 0, bytes: 0 }
     }
 
     fn now_ms(&self) -> u64 {
@@ -272,12 +233,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Takes a row when it is due; true when the user wants to stop. References do not wait: they begin before the first row.
-    fn push(
-        &mut self,
-        row: Row,
-        reference: bool,
-        report: &mut Report<'_>,
-    ) -> Result<bool, IngestError> {
+    fn push(&mut self, row: Row, reference: bool, report: &mut Report<'_>) -> Result<bool, IngestError> {
         if !reference {
             report.summary.at(row.time_ms);
             let mut wait_ms = self.pacer.wait_ms(row.time_ms, self.now_ms());
@@ -316,11 +272,7 @@ impl<'a> Sender<'a> {
         }
         for (index, row) in self.batch.iter().enumerate() {
             if !refused.contains(&index) {
-                *report
-                    .summary
-                    .sent
-                    .entry(row.topic.to_string())
-                    .or_default() += 1;
+                *report.summary.sent.entry(row.topic.to_string()).or_default() += 1;
             }
         }
         report.summary.references += self.references;

@@ -33,11 +33,7 @@ mod tests {
         assert_eq!(p.wait_ms(1_000_000, 50), 0);
         assert_eq!(p.wait_ms(1_000_000 + 3_600_000, 50), 1_000);
         assert_eq!(p.wait_ms(1_000_000 + 3_600_000, 900), 150);
-        assert_eq!(
-            p.wait_ms(1_000_000 + 3_600_000, 2_000),
-            0,
-            "late rows go at once"
-        );
+        assert_eq!(p.wait_ms(1_000_000 + 3_600_000, 2_000), 0, "late rows go at once");
         assert_eq!(p.wait_ms(0, 2_000), 0, "older rows too");
     }
 

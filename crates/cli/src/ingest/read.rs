@@ -44,11 +44,7 @@ pub fn open(path: &str, format: Option<Format>, map: &Map) -> Result<Box<dyn Row
     };
     if format == Format::Parquet {
         if path == "-" {
-            return Err(IngestError::file(
-                path,
-                "Parquet cannot be read from standard input",
-                "give the file's name",
-            ));
+            return Err(IngestError::file(path, "Parquet cannot be read from standard input", "give the file's name"));
         }
         return Ok(Box::new(ParquetRows::open(path, map)?));
     }
@@ -71,10 +67,7 @@ pub fn file(path: &str) -> Result<File, IngestError> {
 }
 
 fn by_ending(path: &str) -> Result<Format, IngestError> {
-    let ending = path
-        .rsplit_once('.')
-        .map_or("", |(_, e)| e)
-        .to_ascii_lowercase();
+    let ending = path.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase();
     match ending.as_str() {
         "csv" | "tsv" | "txt" => Ok(Format::Csv),
         "jsonl" | "ndjson" | "json" => Ok(Format::Jsonl),
@@ -84,11 +77,7 @@ fn by_ending(path: &str) -> Result<Format, IngestError> {
             "compressed files are not read directly",
             "unpack it into standard input: `zcat FILE | wastestream ingest --format csv … -`",
         )),
-        _ => Err(IngestError::file(
-            path,
-            "its name does not tell its format",
-            "say `--format csv`, `jsonl` or `parquet`, or `format:` in the mapping",
-        )),
+        _ => Err(IngestError::file(path, "its name does not tell its format", "say `--format csv`, `jsonl` or `parquet`, or `format:` in the mapping")),
     }
 }
 
@@ -96,37 +85,16 @@ fn by_ending(path: &str) -> Result<Format, IngestError> {
 ///
 /// # Errors
 /// Names the needed columns that are absent.
-pub fn positions(
-    file: &str,
-    columns: &Columns,
-    there: &[String],
-) -> Result<Vec<Option<usize>>, IngestError> {
-    let positions: Vec<Option<usize>> = columns
-        .names()
-        .iter()
-        .map(|name| there.iter().position(|t| t == name))
-        .collect();
-    let missing: Vec<&str> = positions
-        .iter()
-        .enumerate()
-        .filter(|(i, p)| p.is_none() && !columns.is_optional(*i))
-        .map(|(i, _)| columns.names()[i].as_str())
-        .collect();
+pub fn positions(file: &str, columns: &Columns, there: &[String]) -> Result<Vec<Option<usize>>, IngestError> {
+    let positions: Vec<Option<usize>> = columns.names().iter().map(|name| there.iter().position(|t| t == name)).collect();
+    let missing: Vec<&str> =
+        positions.iter().enumerate().filter(|(i, p)| p.is_none() && !columns.is_optional(*i)).map(|(i, _)| columns.names()[i].as_str()).collect();
     let Some(first) = missing.first() else {
         return Ok(positions);
     };
-    let hint = did_you_mean(first, there.iter().map(String::as_str))
-        .unwrap_or_else(|| "the file is empty".into());
-    let missing = missing
-        .iter()
-        .map(|m| format!("`{m}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    Err(IngestError::file(
-        file,
-        format!("it has no column {missing}"),
-        hint,
-    ))
+    let hint = did_you_mean(first, there.iter().map(String::as_str)).unwrap_or_else(|| "the file is empty".into());
+    let missing = missing.iter().map(|m| format!("`{m}`")).collect::<Vec<_>>().join(", ");
+    Err(IngestError::file(file, format!("it has no column {missing}"), hint))
 }
 
 struct CsvRows {
@@ -152,23 +120,9 @@ impl CsvRows {
         let fault = |e: csv::Error| IngestError::file(file, e, "");
         let there: Vec<String> = if csv.header {
             let header = reader.byte_headers().map_err(fault)?;
-            header
-                .iter()
-                .map(|h| {
-                    String::from_utf8_lossy(h)
-                        .trim_start_matches('\u{feff}')
-                        .trim()
-                        .to_owned()
-                })
-                .collect()
+            header.iter().map(|h| String::from_utf8_lossy(h).trim_start_matches('\u{feff}').trim().to_owned()).collect()
         } else if csv.columns.is_empty() {
-            let width = map
-                .columns
-                .names()
-                .iter()
-                .filter_map(|n| n.parse::<usize>().ok())
-                .max()
-                .unwrap_or(0);
+            let width = map.columns.names().iter().filter_map(|n| n.parse::<usize>().ok()).max().unwrap_or(0);
             (1..=width).map(|n| n.to_string()).collect()
         } else {
             csv.columns.clone()
@@ -187,30 +141,18 @@ impl CsvRows {
 
 impl Rows for CsvRows {
     fn next(&mut self, cells: &mut [Cell]) -> Result<Next, IngestError> {
-        if !self
-            .reader
-            .read_byte_record(&mut self.record)
-            .map_err(|e| IngestError::file(&self.file, e, ""))?
-        {
+        if !self.reader.read_byte_record(&mut self.record).map_err(|e| IngestError::file(&self.file, e, ""))? {
             return Ok(Next::End);
         }
         let line = self.record.position().map_or(0, csv::Position::line);
         if self.record.as_slice().len() > MAX_LINE_BYTES {
-            return Ok(Next::Bad(
-                line,
-                format!("the record is longer than {MAX_LINE_BYTES} bytes: is a quote left open?"),
-            ));
+            return Ok(Next::Bad(line, format!("the record is longer than {MAX_LINE_BYTES} bytes: is a quote left open?")));
         }
         if self.width > 0 && self.record.len() != self.width {
-            return Ok(Next::Bad(
-                line,
-                format!("it has {} fields, not {}", self.record.len(), self.width),
-            ));
+            return Ok(Next::Bad(line, format!("it has {} fields, not {}", self.record.len(), self.width)));
         }
         for (cell, position) in cells.iter_mut().zip(&self.positions) {
-            let raw = position
-                .and_then(|p| self.record.get(p))
-                .unwrap_or_default();
+            let raw = position.and_then(|p| self.record.get(p)).unwrap_or_default();
             *cell = match std::str::from_utf8(raw) {
                 Ok(text) => Cell::text(text, &self.empty),
                 Err(_) => return Ok(Next::Bad(line, "it is not UTF-8".into())),
@@ -245,12 +187,7 @@ impl JsonRows {
     fn line(&mut self) -> Result<bool, IngestError> {
         self.buffer.clear();
         let fault = |e: std::io::Error| IngestError::file(&self.file, e, "");
-        let n = self
-            .input
-            .by_ref()
-            .take(MAX_LINE_BYTES as u64 + 1)
-            .read_until(b'\n', &mut self.buffer)
-            .map_err(fault)?;
+        let n = self.input.by_ref().take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut self.buffer).map_err(fault)?;
         if n > MAX_LINE_BYTES && self.buffer.last() != Some(&b'\n') {
             self.input.skip_until(b'\n').map_err(fault)?;
         }
@@ -266,30 +203,19 @@ impl Rows for JsonRows {
                 return Ok(Next::End);
             }
             if self.buffer.len() > MAX_LINE_BYTES {
-                return Ok(Next::Bad(
-                    self.line,
-                    format!("the line is longer than {MAX_LINE_BYTES} bytes"),
-                ));
+                return Ok(Next::Bad(self.line, format!("the line is longer than {MAX_LINE_BYTES} bytes")));
             }
             if !self.buffer.trim_ascii().is_empty() {
                 break;
             }
         }
-        let object: serde_json::Map<String, serde_json::Value> =
-            match serde_json::from_slice(&self.buffer) {
-                Ok(object) => object,
-                Err(e) => {
-                    let hint = if self.buffer.trim_ascii_start().starts_with(b"[") {
-                        ": JSON Lines have one object a line, no list"
-                    } else {
-                        ""
-                    };
-                    return Ok(Next::Bad(
-                        self.line,
-                        format!("it is no JSON object ({e}){hint}"),
-                    ));
-                }
-            };
+        let object: serde_json::Map<String, serde_json::Value> = match serde_json::from_slice(&self.buffer) {
+            Ok(object) => object,
+            Err(e) => {
+                let hint = if self.buffer.trim_ascii_start().starts_with(b"[") { ": JSON Lines have one object a line, no list" } else { "" };
+                return Ok(Next::Bad(self.line, format!("it is no JSON object ({e}){hint}")));
+            }
+        };
         for (cell, name) in cells.iter_mut().zip(&self.columns) {
             *cell = json_cell(at_path(&object, name), &self.empty);
         }
@@ -298,10 +224,7 @@ impl Rows for JsonRows {
 }
 
 /// A member of an object: by its name, or along dots (`payload.level`).
-fn at_path<'a>(
-    object: &'a serde_json::Map<String, serde_json::Value>,
-    name: &str,
-) -> Option<&'a serde_json::Value> {
+fn at_path<'a>(object: &'a serde_json::Map<String, serde_json::Value>, name: &str) -> Option<&'a serde_json::Value> {
     if let Some(value) = object.get(name) {
         return Some(value);
     }

@@ -29,9 +29,7 @@ impl ParquetRows {
     /// # Errors
     /// When it is no Parquet file, or lacks columns, or has them in a type that no mapping can use.
     pub fn open(path: &str, map: &Map) -> Result<ParquetRows, IngestError> {
-        let fault = |e: parquet::errors::ParquetError| {
-            IngestError::file(path, e, "is it a Parquet file, completely written?")
-        };
+        let fault = |e: parquet::errors::ParquetError| IngestError::file(path, e, "is it a Parquet file, completely written?");
         let builder = ParquetRecordBatchReaderBuilder::try_new(file(path)?).map_err(fault)?;
         let schema = builder.schema().clone();
         let there: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
@@ -44,35 +42,15 @@ impl ParquetRows {
             if target(field.data_type()).is_none() {
                 return Err(IngestError::file(
                     path,
-                    format!(
-                        "column `{}` is {}, which no field can take",
-                        field.name(),
-                        field.data_type()
-                    ),
+                    format!("column `{}` is {}, which no field can take", field.name(), field.data_type()),
                     "flatten it before",
                 ));
             }
         }
         let mask = ProjectionMask::roots(builder.parquet_schema(), used.iter().copied());
-        let reader = builder
-            .with_projection(mask)
-            .with_batch_size(4096)
-            .build()
-            .map_err(fault)?;
-        let columns = at
-            .iter()
-            .map(|p| p.and_then(|p| used.binary_search(&p).ok()))
-            .collect();
-        Ok(ParquetRows {
-            reader,
-            columns,
-            batch: Vec::new(),
-            rows: 0,
-            next: 0,
-            row: 0,
-            empty: map.empty.clone(),
-            file: path.to_owned(),
-        })
+        let reader = builder.with_projection(mask).with_batch_size(4096).build().map_err(fault)?;
+        let columns = at.iter().map(|p| p.and_then(|p| used.binary_search(&p).ok())).collect();
+        Ok(ParquetRows { reader, columns, batch: Vec::new(), rows: 0, next: 0, row: 0, empty: map.empty.clone(), file: path.to_owned() })
     }
 
     fn take(&mut self, batch: &RecordBatch) -> Result<(), IngestError> {
@@ -80,11 +58,7 @@ impl ParquetRows {
             let wanted = target(column.data_type()).unwrap_or(DataType::Utf8);
             cast(column, &wanted).map_err(|e| IngestError::file(&self.file, e, ""))
         };
-        self.batch = batch
-            .columns()
-            .iter()
-            .map(normal)
-            .collect::<Result<_, _>>()?;
+        self.batch = batch.columns().iter().map(normal).collect::<Result<_, _>>()?;
         (self.rows, self.next) = (batch.num_rows(), 0);
         Ok(())
     }
@@ -96,12 +70,7 @@ fn target(ty: &DataType) -> Option<DataType> {
     Some(match ty {
         T::Boolean => T::Boolean,
         T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 => T::Int64,
-        T::UInt64
-        | T::Float16
-        | T::Float32
-        | T::Float64
-        | T::Decimal128(..)
-        | T::Decimal256(..) => T::Float64,
+        T::UInt64 | T::Float16 | T::Float32 | T::Float64 | T::Decimal128(..) | T::Decimal256(..) => T::Float64,
         T::Timestamp(_, zone) => T::Timestamp(TimeUnit::Millisecond, zone.clone()),
         T::Date32 | T::Date64 | T::Utf8 | T::LargeUtf8 | T::Utf8View => T::Utf8,
         T::Dictionary(_, values) => target(values)?,
@@ -119,11 +88,7 @@ fn cell(column: &ArrayRef, i: usize, empty: &[String]) -> Cell {
         DataType::Float64 => Cell::Float(column.as_primitive::<Float64Type>().value(i)),
         DataType::Timestamp(_, zone) => {
             let ms = column.as_primitive::<TimestampMillisecondType>().value(i);
-            if zone.is_some() {
-                Cell::Time(ms)
-            } else {
-                Cell::Local(ms)
-            }
+            if zone.is_some() { Cell::Time(ms) } else { Cell::Local(ms) }
         }
         DataType::Utf8 => Cell::text(column.as_string::<i32>().value(i), empty),
         _ => Cell::Empty,
@@ -142,9 +107,7 @@ impl Rows for ParquetRows {
             }
         }
         for (target, column) in cells.iter_mut().zip(&self.columns) {
-            *target = column
-                .and_then(|c| self.batch.get(c))
-                .map_or(Cell::Empty, |c| cell(c, self.next, &self.empty));
+            *target = column.and_then(|c| self.batch.get(c)).map_or(Cell::Empty, |c| cell(c, self.next, &self.empty));
         }
         self.next += 1;
         self.row += 1;

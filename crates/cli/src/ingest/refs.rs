@@ -33,33 +33,20 @@ pub struct Refs {
 impl Refs {
     /// None seen yet.
     pub fn new(map: &Map) -> Refs {
-        Refs {
-            known: map.refs.iter().map(|_| Known::default()).collect(),
-            count: 0,
-        }
+        Refs { known: map.refs.iter().map(|_| Known::default()).collect(), count: 0 }
     }
 
     /// Takes note of a good row; the answer is why a reference cannot be made of it.
     ///
     /// # Errors
     /// When there are too many.
-    pub fn note(
-        &mut self,
-        map: &Map,
-        cells: &[Cell],
-        time_ms: i64,
-        line: u64,
-    ) -> Result<Vec<String>, IngestError> {
+    pub fn note(&mut self, map: &Map, cells: &[Cell], time_ms: i64, line: u64) -> Result<Vec<String>, IngestError> {
         let mut faults = Vec::new();
         for (of, known) in map.refs.iter().zip(&mut self.known) {
             let Ok(value) = of.once_per.render(cells) else {
                 continue;
             };
-            if known
-                .first
-                .get(&value)
-                .is_some_and(|(first_ms, ..)| *first_ms <= time_ms)
-            {
+            if known.first.get(&value).is_some_and(|(first_ms, ..)| *first_ms <= time_ms) {
                 continue;
             }
             match of.output.object(cells, &map.columns) {
@@ -75,10 +62,7 @@ impl Refs {
                 }
             }
             if self.count > MAX_REFERENCES {
-                return Err(IngestError::Setting(format!(
-                    "more than {MAX_REFERENCES} references for {}: does `once_per` name an id?",
-                    of.output.topic
-                )));
+                return Err(IngestError::Setting(format!("more than {MAX_REFERENCES} references for {}: does `once_per` name an id?", of.output.topic)));
             }
         }
         Ok(faults)
@@ -103,27 +87,15 @@ impl Refs {
     }
 }
 
-fn row(
-    of: &RefOutput,
-    mut object: Object<String, Value>,
-    first_ms: i64,
-    line: u64,
-    registry: &Registry,
-) -> Result<Row, String> {
+fn row(of: &RefOutput, mut object: Object<String, Value>, first_ms: i64, line: u64, registry: &Registry) -> Result<Row, String> {
     let from_ms = first_ms.saturating_sub(of.before_ms);
     for field in &of.times {
         object.insert(field.clone(), Value::from(from_ms));
     }
     of.output.fill_later(&mut object);
     if of.own_event_id {
-        let key = object
-            .get(&of.output.key)
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        object.insert(
-            "event_id".into(),
-            format!("{}/{key}/{from_ms}", of.output.topic).into(),
-        );
+        let key = object.get(&of.output.key).and_then(Value::as_str).unwrap_or_default();
+        object.insert("event_id".into(), format!("{}/{key}/{from_ms}", of.output.topic).into());
     }
     encode(registry, &of.output, object, line, false)
 }

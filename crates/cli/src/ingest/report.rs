@@ -52,10 +52,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let day = |ms: Option<i64>| {
             let t = ms.and_then(chrono::DateTime::from_timestamp_millis);
-            t.map_or_else(
-                || "?".to_owned(),
-                |t| t.format("%Y-%m-%d %H:%M").to_string(),
-            )
+            t.map_or_else(|| "?".to_owned(), |t| t.format("%Y-%m-%d %H:%M").to_string())
         };
         writeln!(
             f,
@@ -63,43 +60,17 @@ impl fmt::Display for Summary {
             self.read_rows, self.skipped_rows, self.bad, self.suspect_rows
         )?;
         if self.first_ms.is_some() {
-            writeln!(
-                f,
-                "event time {} to {} UTC",
-                day(self.first_ms),
-                day(self.last_ms)
-            )?;
+            writeln!(f, "event time {} to {} UTC", day(self.first_ms), day(self.last_ms))?;
         }
         let verb = if self.dry_run { "would send" } else { "sent" };
-        let topics: Vec<String> = self
-            .sent
-            .iter()
-            .map(|(topic, n)| format!("{topic} {n}"))
-            .collect();
-        write!(
-            f,
-            "{verb} {} ({} references): {}",
-            self.records(),
-            self.references,
-            if topics.is_empty() {
-                "nothing".to_owned()
-            } else {
-                topics.join(", ")
-            }
-        )?;
+        let topics: Vec<String> = self.sent.iter().map(|(topic, n)| format!("{topic} {n}")).collect();
+        write!(f, "{verb} {} ({} references): {}", self.records(), self.references, if topics.is_empty() { "nothing".to_owned() } else { topics.join(", ") })?;
         let seconds = self.took_ms as f64 / 1000.0;
         if !self.dry_run && seconds > 0.0 {
-            write!(
-                f,
-                "; {seconds:.1} s, {:.0} a second",
-                self.records() as f64 / seconds
-            )?;
+            write!(f, "; {seconds:.1} s, {:.0} a second", self.records() as f64 / seconds)?;
         }
         if self.interrupted {
-            write!(
-                f,
-                "\nstopped before the end: running it again sends the same event ids, so nothing counts twice"
-            )?;
+            write!(f, "\nstopped before the end: running it again sends the same event ids, so nothing counts twice")?;
         }
         Ok(())
     }
@@ -119,14 +90,7 @@ pub struct Report<'a> {
 impl<'a> Report<'a> {
     /// Notes about `file` go to `notes`; of bad rows the first `show` are printed.
     pub fn new(file: &str, show: u64, notes: &'a mut dyn Write) -> Report<'a> {
-        Report {
-            summary: Summary::default(),
-            notes,
-            file: file.to_owned(),
-            show,
-            every_ms: 2_000,
-            told_ms: 0,
-        }
+        Report { summary: Summary::default(), notes, file: file.to_owned(), show, every_ms: 2_000, told_ms: 0 }
     }
 
     /// The file that is read.
@@ -143,12 +107,7 @@ impl<'a> Report<'a> {
         if self.summary.bad <= self.show {
             writeln!(self.notes, "{}:{line}: {reason}", self.file)?;
         } else if self.summary.bad == self.show + 1 {
-            writeln!(
-                self.notes,
-                "{}: further bad rows are only counted (--show-bad {} shows more)",
-                self.file,
-                self.show * 10
-            )?;
+            writeln!(self.notes, "{}: further bad rows are only counted (--show-bad {} shows more)", self.file, self.show * 10)?;
         }
         Ok(())
     }
@@ -163,13 +122,7 @@ impl<'a> Report<'a> {
         }
         self.told_ms = now_ms;
         let s = &self.summary;
-        writeln!(
-            self.notes,
-            "{} rows read, {} bad, {} records sent",
-            s.read_rows,
-            s.bad,
-            s.records()
-        )
+        writeln!(self.notes, "{} rows read, {} bad, {} records sent", s.read_rows, s.bad, s.records())
     }
 }
 

@@ -56,46 +56,28 @@ impl LogTarget {
     ///
     /// # Errors
     /// What the log says.
-    pub fn new(
-        log: &dyn Log,
-        topics: &[Arc<str>],
-        partitions: u32,
-    ) -> Result<LogTarget, IngestError> {
+    pub fn new(log: &dyn Log, topics: &[Arc<str>], partitions: u32) -> Result<LogTarget, IngestError> {
         let mut admin = log.admin()?;
         let mut counts = BTreeMap::new();
         for topic in topics {
             let info = match admin.topic(topic)? {
                 Some(info) => Some(info),
                 None => {
-                    admin.create(&[TopicSpec {
-                        name: topic.clone(),
-                        partitions,
-                        config: Vec::new(),
-                    }])?;
+                    admin.create(&[TopicSpec { name: topic.clone(), partitions, config: Vec::new() }])?;
                     admin.topic(topic)?
                 }
             };
             let info = info.ok_or_else(|| LogError::NoTopic(topic.clone()))?;
             counts.insert(topic.clone(), info.partitions);
         }
-        Ok(LogTarget {
-            appender: log.appender()?,
-            partitions: counts,
-        })
+        Ok(LogTarget { appender: log.appender()?, partitions: counts })
     }
 }
 
 impl Target for LogTarget {
     fn send(&mut self, rows: &[Row]) -> Result<Sent, IngestError> {
-        let now_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as i64);
-        let appends = appends(rows, now_ms, |row| {
-            partition_of(
-                row.key.as_bytes(),
-                self.partitions.get(&row.topic).copied().unwrap_or(1),
-            )
-        });
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        let appends = appends(rows, now_ms, |row| partition_of(row.key.as_bytes(), self.partitions.get(&row.topic).copied().unwrap_or(1)));
         self.appender.append(&appends)?;
         Ok(Sent::default())
     }
@@ -112,13 +94,7 @@ pub fn appends(rows: &[Row], timestamp_ms: i64, partition: impl Fn(&Row) -> u32)
                 sets.len() - 1
             }
         };
-        sets[at].push(
-            partition(row),
-            timestamp_ms,
-            Some(row.key.as_bytes()),
-            Some(&row.value),
-            &[],
-        );
+        sets[at].push(partition(row), timestamp_ms, Some(row.key.as_bytes()), Some(&row.value), &[]);
     }
     sets
 }
@@ -152,24 +128,12 @@ struct BadLine {
 impl HttpTarget {
     /// Sends to a process at `http://host:port`.
     pub fn new(base: &str, registry: Arc<Registry>) -> HttpTarget {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(60)))
-            .http_status_as_error(false)
-            .build();
-        HttpTarget {
-            agent: config.into(),
-            url: format!("{}/v1/admin/append", base.trim_end_matches('/')),
-            registry,
-            patience_ms: 250,
-        }
+        let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).http_status_as_error(false).build();
+        HttpTarget { agent: config.into(), url: format!("{}/v1/admin/append", base.trim_end_matches('/')), registry, patience_ms: 250 }
     }
 
     fn fault(&self, message: impl ToString, hint: &'static str) -> IngestError {
-        IngestError::Http {
-            url: self.url.clone(),
-            message: message.to_string(),
-            hint,
-        }
+        IngestError::Http { url: self.url.clone(), message: message.to_string(), hint }
     }
 
     /// Posts one body; the answer accounts for each of its lines.
@@ -177,27 +141,16 @@ impl HttpTarget {
         let mut tried = 0;
         let answer: Answer = loop {
             tried += 1;
-            let response = self
-                .agent
-                .post(&self.url)
-                .header("content-type", "application/x-ndjson")
-                .send(body);
+            let response = self.agent.post(&self.url).header("content-type", "application/x-ndjson").send(body);
             let busy = match response {
                 Ok(mut response) => {
                     let status = response.status();
                     let text = response.body_mut().read_to_string().unwrap_or_default();
                     if status.is_success() {
-                        break serde_json::from_str(&text).map_err(|e| {
-                            self.fault(
-                                format!("its answer cannot be read: {e}"),
-                                "is it the same version of wastestream?",
-                            )
-                        })?;
+                        break serde_json::from_str(&text)
+                            .map_err(|e| self.fault(format!("its answer cannot be read: {e}"), "is it the same version of wastestream?"))?;
                     }
-                    let message = format!(
-                        "it answered {status}: {}",
-                        super::convert::short(text.trim())
-                    );
+                    let message = format!("it answered {status}: {}", super::convert::short(text.trim()));
                     if !matches!(status.as_u16(), 429 | 500..=599) {
                         return Err(self.fault(message, "look at that process' log"));
                     }
@@ -213,13 +166,7 @@ impl HttpTarget {
         };
         let refused = answer.bad.len() as u64;
         if answer.appended + refused != lines as u64 {
-            return Err(self.fault(
-                format!(
-                    "it took {} and refused {refused} of {lines} rows",
-                    answer.appended
-                ),
-                "is it the same version of wastestream?",
-            ));
+            return Err(self.fault(format!("it took {} and refused {refused} of {lines} rows", answer.appended), "is it the same version of wastestream?"));
         }
         Ok(answer)
     }
@@ -238,12 +185,8 @@ impl Target for HttpTarget {
                     continue;
                 }
             };
-            let line =
-                json!({ "topic": &*row.topic, "key": &*row.key, "value": value }).to_string();
-            match bodies
-                .last_mut()
-                .filter(|(body, _)| body.len() + line.len() < BODY_BYTES)
-            {
+            let line = json!({ "topic": &*row.topic, "key": &*row.key, "value": value }).to_string();
+            match bodies.last_mut().filter(|(body, _)| body.len() + line.len() < BODY_BYTES) {
                 Some((body, index)) => {
                     body.push('\n');
                     body.push_str(&line);

@@ -69,10 +69,7 @@ impl Template {
                 rest = after;
                 continue;
             }
-            let end = (brace == "{")
-                .then(|| rest.find(['{', '}']))
-                .flatten()
-                .filter(|end| rest[*end..].starts_with('}'));
+            let end = (brace == "{").then(|| rest.find(['{', '}'])).flatten().filter(|end| rest[*end..].starts_with('}'));
             let Some(end) = end else {
                 return Err(format!("`{text}` has a single `{brace}`"));
             };
@@ -142,34 +139,21 @@ mod tests {
         assert_eq!(columns.names(), ["Bin ID", "day"]);
         let cells = [Cell::Int(7), Cell::Text("x".into())];
         assert_eq!(t.render(&cells).unwrap(), "wyndham-7/{x}");
-        assert_eq!(
-            t.render(&[Cell::Int(7), Cell::Empty]),
-            Err(1),
-            "an id is never made of half its parts"
-        );
+        assert_eq!(t.render(&[Cell::Int(7), Cell::Empty]), Err(1), "an id is never made of half its parts");
         assert_eq!((t.constant(), t.column()), (None, None));
     }
 
     #[test]
     fn plain_text_and_single_columns_are_told_apart() {
         let mut columns = Columns::default();
-        assert_eq!(
-            Template::parse("litter", &mut columns).unwrap().constant(),
-            Some("litter")
-        );
-        assert_eq!(
-            Template::parse("{a}", &mut columns).unwrap().column(),
-            Some(0)
-        );
+        assert_eq!(Template::parse("litter", &mut columns).unwrap().constant(), Some("litter"));
+        assert_eq!(Template::parse("{a}", &mut columns).unwrap().column(), Some(0));
     }
 
     #[test]
     fn lone_braces_are_refused() {
         for wrong in ["{a", "a}", "{}", "{a{b}}", "}{"] {
-            assert!(
-                Template::parse(wrong, &mut Columns::default()).is_err(),
-                "{wrong}"
-            );
+            assert!(Template::parse(wrong, &mut Columns::default()).is_err(), "{wrong}");
         }
     }
 }

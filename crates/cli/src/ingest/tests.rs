@@ -5,9 +5,7 @@ use super::map_read::read_map;
 use super::report::Report;
 use super::target::{Sent, appends};
 use super::*;
-use arrow::array::{
-    ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -64,59 +62,25 @@ fn ingest(map: &str, name: &str, content: &[u8], flags: &[&str]) -> Ran {
     let (map_file, file) = (folder.path().join("map.yaml"), folder.path().join(name));
     std::fs::write(&map_file, map).unwrap();
     std::fs::write(&file, content).unwrap();
-    let mut words = vec![
-        "ingest",
-        "--map",
-        map_file.to_str().unwrap(),
-        file.to_str().unwrap(),
-    ];
+    let mut words = vec!["ingest", "--map", map_file.to_str().unwrap(), file.to_str().unwrap()];
     words.extend(flags);
     let args = <Cli as clap::Parser>::parse_from(words).args;
     let registry = Registry::embedded().unwrap();
     let (target, mut out, mut notes) = (Shared::default(), Vec::new(), Vec::new());
     let sent = target.clone();
-    let result = run(
-        &args,
-        &registry,
-        |_| Ok(Box::new(target)),
-        &AtomicBool::new(false),
-        &mut out,
-        &mut notes,
-    );
+    let result = run(&args, &registry, |_| Ok(Box::new(target)), &AtomicBool::new(false), &mut out, &mut notes);
     let place = format!("{}/", folder.path().display());
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&place, "");
-    let rows = sent
-        .0
-        .borrow()
-        .iter()
-        .flatten()
-        .map(|r| {
-            (
-                r.topic.to_string(),
-                registry.decode_to_json(&r.value).unwrap(),
-            )
-        })
-        .collect();
-    Ran {
-        result,
-        rows,
-        notes: text(notes),
-        out: text(out),
-    }
+    let rows = sent.0.borrow().iter().flatten().map(|r| (r.topic.to_string(), registry.decode_to_json(&r.value).unwrap())).collect();
+    Ran { result, rows, notes: text(notes), out: text(out) }
 }
 
 fn of<'a>(ran: &'a Ran, topic: &str) -> Vec<&'a Value> {
-    ran.rows
-        .iter()
-        .filter(|(t, _)| t == topic)
-        .map(|(_, v)| v)
-        .collect()
+    ran.rows.iter().filter(|(t, _)| t == topic).map(|(_, v)| v).collect()
 }
 
 fn problems(map: &str) -> String {
-    read_map("m.yaml", map, &Registry::embedded().unwrap(), &|_| None)
-        .unwrap_err()
-        .to_string()
+    read_map("m.yaml", map, &Registry::embedded().unwrap(), &|_| None).unwrap_err().to_string()
 }
 
 const NOON_2_JAN: i64 = 1_704_193_200_000; // 2024-01-02 12:00 in Vienna
@@ -127,56 +91,20 @@ fn rows_come_out_sorted_by_event_time_after_their_references() {
     let csv = "id,day,level,temp\n7,02.01.2024,6,50\n8,01.01.2024,0,NA\n7,01.01.2024,2,\n";
     let ran = ingest(MAP, "f.csv", csv.as_bytes(), &[]);
     let summary = ran.result.as_ref().unwrap();
-    assert_eq!(
-        (summary.read_rows, summary.bad, summary.references),
-        (3, 0, 2)
-    );
+    assert_eq!((summary.read_rows, summary.bad, summary.references), (3, 0, 2));
     let topics: Vec<&str> = ran.rows.iter().map(|(t, _)| t.as_str()).collect();
-    assert_eq!(
-        topics,
-        [
-            "ref.device",
-            "ref.device",
-            "bin.telemetry",
-            "bin.telemetry",
-            "bin.telemetry"
-        ]
-    );
+    assert_eq!(topics, ["ref.device", "ref.device", "bin.telemetry", "bin.telemetry", "bin.telemetry"]);
     let readings: Vec<(&str, i64, f64)> = of(&ran, "bin.telemetry")
         .iter()
-        .map(|v| {
-            (
-                v["device_id"].as_str().unwrap(),
-                v["observed_at"].as_i64().unwrap(),
-                v["filling_level"].as_f64().unwrap(),
-            )
-        })
+        .map(|v| (v["device_id"].as_str().unwrap(), v["observed_at"].as_i64().unwrap(), v["filling_level"].as_f64().unwrap()))
         .collect();
-    assert_eq!(
-        readings,
-        [
-            ("bin-8", NOON_2_JAN - DAY_MS, 0.0),
-            ("bin-7", NOON_2_JAN - DAY_MS, 0.2),
-            ("bin-7", NOON_2_JAN, 0.6)
-        ]
-    );
+    assert_eq!(readings, [("bin-8", NOON_2_JAN - DAY_MS, 0.0), ("bin-7", NOON_2_JAN - DAY_MS, 0.2), ("bin-7", NOON_2_JAN, 0.6)]);
     let first = of(&ran, "bin.telemetry")[2];
-    assert_eq!(
-        (
-            &first["temperature_degc"],
-            &first["tenant"],
-            &first["source"]
-        ),
-        (&json!(10.0), &json!("t"), &json!("test"))
-    );
+    assert_eq!((&first["temperature_degc"], &first["tenant"], &first["source"]), (&json!(10.0), &json!("t"), &json!("test")));
     assert_eq!(first["received_at"].as_i64().unwrap(), NOON_2_JAN + 2_000);
     assert_eq!(first["sent_at"].as_i64().unwrap(), NOON_2_JAN);
     for device in of(&ran, "ref.device") {
-        assert_eq!(
-            device["valid_from"].as_i64().unwrap(),
-            NOON_2_JAN - 2 * DAY_MS,
-            "a day before the first reading, not the first line"
-        );
+        assert_eq!(device["valid_from"].as_i64().unwrap(), NOON_2_JAN - 2 * DAY_MS, "a day before the first reading, not the first line");
     }
 }
 
@@ -184,17 +112,10 @@ fn rows_come_out_sorted_by_event_time_after_their_references() {
 fn streamed_rows_keep_the_order_of_the_file_and_references_follow_an_earlier_start() {
     let csv = "id,day,level,temp\n7,02.01.2024,6,\n7,01.01.2024,2,\n";
     let ran = ingest(MAP, "f.csv", csv.as_bytes(), &["--stream"]);
-    let starts: Vec<i64> = of(&ran, "ref.device")
-        .iter()
-        .map(|v| v["valid_from"].as_i64().unwrap())
-        .collect();
+    let starts: Vec<i64> = of(&ran, "ref.device").iter().map(|v| v["valid_from"].as_i64().unwrap()).collect();
     assert_eq!(starts, [NOON_2_JAN - DAY_MS, NOON_2_JAN - 2 * DAY_MS]);
     let topics: Vec<&str> = ran.rows.iter().map(|(t, _)| t.as_str()).collect();
-    assert_eq!(
-        topics,
-        ["ref.device", "bin.telemetry", "ref.device", "bin.telemetry"],
-        "a reference is sent before the row that shows it"
-    );
+    assert_eq!(topics, ["ref.device", "bin.telemetry", "ref.device", "bin.telemetry"], "a reference is sent before the row that shows it");
 }
 
 #[test]
@@ -202,14 +123,7 @@ fn bad_rows_are_told_with_line_and_reason_and_the_others_are_sent() {
     let csv = b"id,day,level,temp\n7,31.02.2024,6,\n8,01.01.2024,full,\n,01.01.2024,1,\n9,01.01.2024\n9,01.01.2024,\xff,\n9,01.01.2024,4,\n";
     let ran = ingest(MAP, "f.csv", csv, &[]);
     let summary = ran.result.as_ref().unwrap();
-    assert_eq!(
-        (
-            summary.read_rows,
-            summary.bad,
-            of(&ran, "bin.telemetry").len()
-        ),
-        (6, 5, 1)
-    );
+    assert_eq!((summary.read_rows, summary.bad, of(&ran, "bin.telemetry").len()), (6, 5, 1));
     for expected in [
         "f.csv:2: observed_at: column `day`: `31.02.2024` is not a date of the form `%d.%m.%Y`",
         "f.csv:3: filling_level: column `level`: `full` is not a number",
@@ -217,17 +131,9 @@ fn bad_rows_are_told_with_line_and_reason_and_the_others_are_sent() {
         "f.csv:5: it has 2 fields, not 4",
         "f.csv:6: it is not UTF-8",
     ] {
-        assert!(
-            ran.notes.contains(expected),
-            "{expected}\nin\n{}",
-            ran.notes
-        );
+        assert!(ran.notes.contains(expected), "{expected}\nin\n{}", ran.notes);
     }
-    assert_eq!(
-        of(&ran, "ref.device").len(),
-        1,
-        "bad rows give no references"
-    );
+    assert_eq!(of(&ran, "ref.device").len(), 1, "bad rows give no references");
 }
 
 #[test]
@@ -247,18 +153,9 @@ fn a_dry_run_prints_the_first_records_and_sends_nothing() {
     assert!(ran.rows.is_empty());
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines.len(), 3, "one reference, two readings: {}", ran.out);
-    assert!(
-        lines[0].starts_with("ref.device bin-7 {") && lines[1].contains("\"filling_level\":0.1"),
-        "{}",
-        ran.out
-    );
+    assert!(lines[0].starts_with("ref.device bin-7 {") && lines[1].contains("\"filling_level\":0.1"), "{}", ran.out);
     let summary = ran.result.unwrap();
-    assert!(
-        summary
-            .to_string()
-            .contains("would send 4 (1 references): bin.telemetry 3, ref.device 1"),
-        "{summary}"
-    );
+    assert!(summary.to_string().contains("would send 4 (1 references): bin.telemetry 3, ref.device 1"), "{summary}");
 }
 
 #[test]
@@ -266,10 +163,7 @@ fn too_many_rows_to_sort_are_refused_with_what_to_do() {
     let csv = "id,day,level,temp\n7,01.01.2024,1,\n7,02.01.2024,2,\n";
     let ran = ingest(MAP, "f.csv", csv.as_bytes(), &["--max-rows", "1"]);
     let error = ran.result.unwrap_err().to_string();
-    assert!(
-        error.contains("more than 1 rows") && error.contains("--stream"),
-        "{error}"
-    );
+    assert!(error.contains("more than 1 rows") && error.contains("--stream"), "{error}");
     assert!(ran.rows.is_empty());
 }
 
@@ -277,47 +171,27 @@ fn too_many_rows_to_sort_are_refused_with_what_to_do() {
 fn a_column_that_is_absent_is_told_before_anything_is_read() {
     let ran = ingest(MAP, "f.csv", b"id,day,levels\n7,01.01.2024,1\n", &[]);
     let error = ran.result.unwrap_err().to_string();
-    assert!(
-        error.contains("f.csv: it has no column `level`; hint: did you mean `levels`?"),
-        "{error}"
-    );
+    assert!(error.contains("f.csv: it has no column `level`; hint: did you mean `levels`?"), "{error}");
 }
 
 #[test]
 fn json_lines_are_read_by_name_and_along_dots() {
     let map = MAP
-        .replace(
-            "column: level, scale: /10",
-            "column: payload.level, unit: \"%\"",
-        )
-        .replace(
-            "{ column: day, date: \"%d.%m.%Y\", at: \"12:00\" }",
-            "{ column: ts, date: unix_s }",
-        )
+        .replace("column: level, scale: /10", "column: payload.level, unit: \"%\"")
+        .replace("{ column: day, date: \"%d.%m.%Y\", at: \"12:00\" }", "{ column: ts, date: unix_s }")
         .replace("[id, day]", "[id, ts]");
     let lines = "{\"id\":7,\"ts\":1704193200,\"payload\":{\"level\":60}}\n\n[1]\n{\"id\":7,\"ts\":1704279600,\"payload\":{}}\n{\"id\":7\n";
     let ran = ingest(&map, "f.jsonl", lines.as_bytes(), &[]);
     let readings = of(&ran, "bin.telemetry");
     assert_eq!(readings.len(), 1);
-    assert_eq!(
-        (
-            &readings[0]["device_id"],
-            &readings[0]["filling_level"],
-            &readings[0]["observed_at"]
-        ),
-        (&json!("bin-7"), &json!(0.6), &json!(NOON_2_JAN))
-    );
+    assert_eq!((&readings[0]["device_id"], &readings[0]["filling_level"], &readings[0]["observed_at"]), (&json!("bin-7"), &json!(0.6), &json!(NOON_2_JAN)));
     for expected in [
         "f.jsonl:3: it is no JSON object",
         "one object a line",
         "f.jsonl:4: filling_level: column `payload.level` has no value",
         "f.jsonl:5: it is no JSON object",
     ] {
-        assert!(
-            ran.notes.contains(expected),
-            "{expected}\nin\n{}",
-            ran.notes
-        );
+        assert!(ran.notes.contains(expected), "{expected}\nin\n{}", ran.notes);
     }
 }
 
@@ -325,20 +199,9 @@ fn json_lines_are_read_by_name_and_along_dots() {
 fn parquet_gives_the_same_records_as_csv() {
     let columns: [(&str, ArrayRef); 4] = [
         ("id", Arc::new(Int32Array::from(vec![7, 8]))),
-        (
-            "day",
-            Arc::new(StringArray::from(vec!["02.01.2024", "01.01.2024"])),
-        ),
+        ("day", Arc::new(StringArray::from(vec!["02.01.2024", "01.01.2024"]))),
         ("level", Arc::new(Float64Array::from(vec![Some(6.0), None]))),
-        (
-            "moment",
-            Arc::new(TimestampMicrosecondArray::from(vec![
-                (NOON_2_JAN
-                    + 3_600_000)
-                    * 1000;
-                2
-            ])),
-        ),
+        ("moment", Arc::new(TimestampMicrosecondArray::from(vec![(NOON_2_JAN + 3_600_000) * 1000; 2]))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let mut file = Vec::new();
@@ -347,31 +210,13 @@ fn parquet_gives_the_same_records_as_csv() {
     writer.close().unwrap();
     let ran = ingest(MAP, "f.parquet", &file, &[]);
     assert_eq!(ran.result.as_ref().unwrap().bad, 1);
-    assert!(
-        ran.notes
-            .contains("f.parquet:2: filling_level: column `level` has no value"),
-        "{}",
-        ran.notes
-    );
+    assert!(ran.notes.contains("f.parquet:2: filling_level: column `level` has no value"), "{}", ran.notes);
     let csv = ingest(MAP, "f.csv", b"id,day,level,temp\n7,02.01.2024,6,\n", &[]);
     assert_eq!(ran.rows, csv.rows);
-    let by_moment = MAP.replace(
-        "{ column: day, date: \"%d.%m.%Y\", at: \"12:00\" }",
-        "\"{moment}\"",
-    );
+    let by_moment = MAP.replace("{ column: day, date: \"%d.%m.%Y\", at: \"12:00\" }", "\"{moment}\"");
     let ran = ingest(&by_moment, "f.parquet", &file, &[]);
-    assert_eq!(
-        of(&ran, "bin.telemetry")[0]["observed_at"],
-        json!(NOON_2_JAN),
-        "a moment without a zone is read in the mapping's zone"
-    );
-    assert!(
-        ingest(MAP, "f.parquet", b"no parquet", &[])
-            .result
-            .unwrap_err()
-            .to_string()
-            .contains("is it a Parquet file")
-    );
+    assert_eq!(of(&ran, "bin.telemetry")[0]["observed_at"], json!(NOON_2_JAN), "a moment without a zone is read in the mapping's zone");
+    assert!(ingest(MAP, "f.parquet", b"no parquet", &[]).result.unwrap_err().to_string().contains("is it a Parquet file"));
 }
 
 #[test]
@@ -384,44 +229,20 @@ fn files_without_a_header_are_read_by_position_or_given_names() {
         .replace("column: temp", "column: 4")
         + "csv: { header: false, delimiter: \";\" }\n";
     let ran = ingest(&by_position, "f.csv", b"7;01.01.2024;6;50\n", &[]);
-    assert_eq!(
-        of(&ran, "bin.telemetry")[0]["temperature_degc"],
-        json!(10.0),
-        "{}",
-        ran.notes
-    );
+    assert_eq!(of(&ran, "bin.telemetry")[0]["temperature_degc"], json!(10.0), "{}", ran.notes);
     let named = format!("{MAP}csv: {{ header: false, columns: [id, day, level, temp] }}\n");
-    assert_eq!(
-        of(
-            &ingest(&named, "f.csv", b"7,01.01.2024,6,50\n", &[]),
-            "bin.telemetry"
-        )
-        .len(),
-        1
-    );
+    assert_eq!(of(&ingest(&named, "f.csv", b"7,01.01.2024,6,50\n", &[]), "bin.telemetry").len(), 1);
     assert!(
-        problems(&format!(
-            "{MAP}csv: {{ header: false, columns: [id, day, fill, temp] }}\n"
-        ))
-        .contains("column `level` is used but is not in `csv.columns`")
+        problems(&format!("{MAP}csv: {{ header: false, columns: [id, day, fill, temp] }}\n")).contains("column `level` is used but is not in `csv.columns`")
     );
 }
 
 #[test]
 fn filters_choose_rows_and_doubted_ones_are_counted() {
-    let map = format!(
-        "{MAP}only: {{ id: {{ not: [9] }} }}\nskip: {{ level: {{ above: 10 }} }}\nsuspect: {{ level: [0, 10] }}\n"
-    );
+    let map = format!("{MAP}only: {{ id: {{ not: [9] }} }}\nskip: {{ level: {{ above: 10 }} }}\nsuspect: {{ level: [0, 10] }}\n");
     let ran = ingest(&map, "f.csv", b"id,day,level,temp\n7,01.01.2024,10.0,\n7,02.01.2024,6,\n9,01.01.2024,6,\n7,03.01.2024,73,\n", &[]);
     let summary = ran.result.as_ref().unwrap();
-    assert_eq!(
-        (
-            summary.skipped_rows,
-            summary.suspect_rows,
-            of(&ran, "bin.telemetry").len()
-        ),
-        (2, 1, 2)
-    );
+    assert_eq!((summary.skipped_rows, summary.suspect_rows, of(&ran, "bin.telemetry").len()), (2, 1, 2));
 }
 
 #[test]
@@ -465,42 +286,18 @@ fields:
 
 #[test]
 fn references_are_checked_like_rows() {
-    let text = problems(
-        &MAP.replace("model: m, ", "")
-            .replace("topic: ref.device\n", "topic: ref.devices\n"),
-    );
-    assert!(
-        text.contains("no schema for topic `ref.devices`")
-            && text.contains("did you mean `ref.device`"),
-        "{text}"
-    );
-    let text = problems(
-        &MAP.replace("model: m, ", "")
-            .replace("    once_per: \"{id}\"\n", ""),
-    );
-    assert!(
-        text.contains("ref.device needs `model`") && text.contains("a reference lacks `once_per`"),
-        "{text}"
-    );
-    assert!(
-        problems(&MAP.replace("ref.device\n    once_per", "ref.container\n    once_per"))
-            .contains("has no field `device_id`")
-    );
+    let text = problems(&MAP.replace("model: m, ", "").replace("topic: ref.device\n", "topic: ref.devices\n"));
+    assert!(text.contains("no schema for topic `ref.devices`") && text.contains("did you mean `ref.device`"), "{text}");
+    let text = problems(&MAP.replace("model: m, ", "").replace("    once_per: \"{id}\"\n", ""));
+    assert!(text.contains("ref.device needs `model`") && text.contains("a reference lacks `once_per`"), "{text}");
+    assert!(problems(&MAP.replace("ref.device\n    once_per", "ref.container\n    once_per")).contains("has no field `device_id`"));
 }
 
 #[test]
 fn the_same_file_gives_the_same_event_ids() {
     let csv = b"id,day,level,temp\n7,02.01.2024,6,\n7,03.01.2024,6,\n";
-    let ids = |ran: &Ran| {
-        ran.rows
-            .iter()
-            .map(|(_, v)| v["event_id"].as_str().unwrap().to_owned())
-            .collect::<BTreeSet<_>>()
-    };
-    let (once, again) = (
-        ingest(MAP, "f.csv", csv, &[]),
-        ingest(MAP, "g.csv", csv, &["--stream"]),
-    );
+    let ids = |ran: &Ran| ran.rows.iter().map(|(_, v)| v["event_id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>();
+    let (once, again) = (ingest(MAP, "f.csv", csv, &[]), ingest(MAP, "g.csv", csv, &["--stream"]));
     assert_eq!(ids(&once), ids(&again));
     assert_eq!(ids(&once).len(), 3);
 }
@@ -511,10 +308,7 @@ fn pacing_spreads_batches_over_wall_time() {
     let began = Instant::now();
     let ran = ingest(MAP, "f.csv", csv, &["--speed", "864000"]);
     assert_eq!(ran.result.unwrap().sent["bin.telemetry"], 2);
-    assert!(
-        began.elapsed() >= Duration::from_millis(95),
-        "a day at 864000 takes 100 ms"
-    );
+    assert!(began.elapsed() >= Duration::from_millis(95), "a day at 864000 takes 100 ms");
 }
 
 #[test]
@@ -524,23 +318,8 @@ fn a_log_gets_rows_in_the_partition_of_their_key() {
     let registry = Registry::embedded().unwrap();
     let map = read_map("m.yaml", MAP, &registry, &|_| None).unwrap();
     let mut target = LogTarget::new(&log, &topics(&map), 3).unwrap();
-    let row = Row {
-        topic: "bin.telemetry".into(),
-        key: "bin-7".into(),
-        value: Box::from(*b"v"),
-        time_ms: 5,
-        line: 1,
-        suspect: false,
-    };
-    target
-        .send(&[
-            row.clone(),
-            Row {
-                topic: "ref.device".into(),
-                ..row
-            },
-        ])
-        .unwrap();
+    let row = Row { topic: "bin.telemetry".into(), key: "bin-7".into(), value: Box::from(*b"v"), time_ms: 5, line: 1, suspect: false };
+    target.send(&[row.clone(), Row { topic: "ref.device".into(), ..row }]).unwrap();
     let at = TopicPartition::new("bin.telemetry", partition_of(b"bin-7", 3));
     let mut admin = log.admin().unwrap();
     assert_eq!(admin.topic("ref.device").unwrap().unwrap().partitions, 3);
@@ -549,54 +328,29 @@ fn a_log_gets_rows_in_the_partition_of_their_key() {
 
 #[test]
 fn appends_keep_the_order_within_a_topic() {
-    let row = |topic: &str, key: &str| Row {
-        topic: topic.into(),
-        key: key.into(),
-        value: Box::from(*b"v"),
-        time_ms: 5,
-        line: 1,
-        suspect: false,
-    };
+    let row = |topic: &str, key: &str| Row { topic: topic.into(), key: key.into(), value: Box::from(*b"v"), time_ms: 5, line: 1, suspect: false };
     let sets = appends(&[row("b", "1"), row("a", "2"), row("b", "3")], 9, |_| 0);
-    assert_eq!(
-        sets.iter().map(|s| &*s.topic).collect::<Vec<_>>(),
-        ["b", "a"]
-    );
-    assert_eq!(
-        (sets[0].row(1).0, sets[0].rows[1].timestamp_ms),
-        (Some(&b"3"[..]), 9)
-    );
+    assert_eq!(sets.iter().map(|s| &*s.topic).collect::<Vec<_>>(), ["b", "a"]);
+    assert_eq!((sets[0].row(1).0, sets[0].rows[1].timestamp_ms), (Some(&b"3"[..]), 9));
 }
 
 #[test]
 fn the_mappings_of_this_project_are_valid() {
     let registry = Registry::embedded().unwrap();
     for name in ["wyndham", "jersey-city"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("../../topologies/maps/{name}.yaml"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../topologies/maps/{name}.yaml"));
         let map = load_map(&path, &registry).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(map.name, name);
     }
     let mut notes = Vec::new();
     let mut report = Report::new("w.csv", 5, &mut notes);
-    let map = load_map(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../topologies/maps/wyndham.yaml"),
-        &registry,
-    )
-    .unwrap();
+    let map = load_map(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../topologies/maps/wyndham.yaml"), &registry).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("w.csv");
-    std::fs::write(
-        &file,
-        "Bin ID,Fullness,fullnessThreshold,timestamp,reason\n1510830,10,6,13-08-2018,ALERT\n",
-    )
-    .unwrap();
+    std::fs::write(&file, "Bin ID,Fullness,fullnessThreshold,timestamp,reason\n1510830,10,6,13-08-2018,ALERT\n").unwrap();
     let rows = read::open(file.to_str().unwrap(), None, &map).unwrap();
     let (references, rows) = sorted(&map, &registry, rows, 10, &mut report, |_| Ok(false)).unwrap();
-    assert_eq!(
-        (references.len(), rows.len(), rows[0].suspect),
-        (3, 1, true)
-    );
+    assert_eq!((references.len(), rows.len(), rows[0].suspect), (3, 1, true));
     assert_eq!(rows[0].time_ms, 1_534_125_600_000, "noon in Melbourne");
 }
 
@@ -620,12 +374,7 @@ fn server(answers: Vec<(&'static str, String)>) -> (String, std::thread::JoinHan
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             bodies.push(String::from_utf8(body).unwrap());
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
-                answer.len()
-            )
-            .unwrap();
+            write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}", answer.len()).unwrap();
         }
         bodies
     });
@@ -641,45 +390,20 @@ fn encoded(n: usize) -> Vec<Row> {
     std::fs::write(&file, format!("id,day,level,temp\n{csv}")).unwrap();
     let mut notes = Vec::new();
     let mut report = Report::new("f.csv", 5, &mut notes);
-    sorted(
-        &map,
-        &registry,
-        read::open(file.to_str().unwrap(), None, &map).unwrap(),
-        n,
-        &mut report,
-        |_| Ok(false),
-    )
-    .unwrap()
-    .1
+    sorted(&map, &registry, read::open(file.to_str().unwrap(), None, &map).unwrap(), n, &mut report, |_| Ok(false)).unwrap().1
 }
 
 #[test]
 fn the_owner_gets_json_lines_and_refused_ones_are_named_by_row() {
     let rows = encoded(3);
-    let (url, server) = server(vec![
-        ("503 Service Unavailable", "busy".into()),
-        (
-            "200 OK",
-            r#"{"appended":2,"bad":[{"line":2,"error":"no"}]}"#.into(),
-        ),
-    ]);
+    let (url, server) = server(vec![("503 Service Unavailable", "busy".into()), ("200 OK", r#"{"appended":2,"bad":[{"line":2,"error":"no"}]}"#.into())]);
     let mut target = HttpTarget::new(&url, Arc::new(Registry::embedded().unwrap()));
     assert_eq!(target.send(&rows).unwrap().refused, [(1, "no".to_owned())]);
     let bodies = server.join().unwrap();
     assert_eq!(bodies[0], bodies[1], "what was not taken is sent again");
-    let lines: Vec<Value> = bodies[1]
-        .lines()
-        .map(|l| serde_json::from_str(l).unwrap())
-        .collect();
+    let lines: Vec<Value> = bodies[1].lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(lines.len(), 3);
-    assert_eq!(
-        (
-            &lines[0]["topic"],
-            &lines[0]["key"],
-            &lines[0]["value"]["filling_level"]
-        ),
-        (&json!("bin.telemetry"), &json!("bin-0"), &json!(0.1))
-    );
+    assert_eq!((&lines[0]["topic"], &lines[0]["key"], &lines[0]["value"]["filling_level"]), (&json!("bin.telemetry"), &json!("bin-0"), &json!(0.1)));
 }
 
 #[test]
@@ -691,14 +415,7 @@ fn large_batches_are_posted_in_several_bodies() {
     let (url, server) = server(vec![answer(0); 1]);
     let mut target = HttpTarget::new(&url, Arc::new(registry));
     let error = target.send(&rows).unwrap_err().to_string();
-    assert!(
-        error.contains("it took 0 and refused 0 of"),
-        "rows that are not accounted for are an error: {error}"
-    );
+    assert!(error.contains("it took 0 and refused 0 of"), "rows that are not accounted for are an error: {error}");
     let bodies = server.join().unwrap();
-    assert!(
-        bodies[0].len() < (512 << 10) && bodies[0].len() + 2 * line > (512 << 10),
-        "{} bytes",
-        bodies[0].len()
-    );
+    assert!(bodies[0].len() < (512 << 10) && bodies[0].len() + 2 * line > (512 << 10), "{} bytes", bodies[0].len());
 }

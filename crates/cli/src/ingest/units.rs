@@ -39,61 +39,13 @@ const UNITS: &[(&str, &[Unit])] = &[
             ("mi", &[Step::Times(1609.344)]),
         ],
     ),
-    (
-        "_kg",
-        &[
-            ("kg", &[]),
-            ("g", &[Step::By(1e3)]),
-            ("t", &[Step::Times(1e3)]),
-            ("lb", &[Step::Times(0.453_592_37)]),
-        ],
-    ),
-    (
-        "_l",
-        &[
-            ("l", &[]),
-            ("ml", &[Step::By(1e3)]),
-            ("m3", &[Step::Times(1e3)]),
-            ("gal", &[Step::Times(3.785_411_784)]),
-        ],
-    ),
-    (
-        "_degc",
-        &[
-            ("degc", &[]),
-            ("degf", &[Step::Plus(-32.0), Step::By(1.8)]),
-            ("kelvin", &[Step::Plus(-273.15)]),
-        ],
-    ),
+    ("_kg", &[("kg", &[]), ("g", &[Step::By(1e3)]), ("t", &[Step::Times(1e3)]), ("lb", &[Step::Times(0.453_592_37)])]),
+    ("_l", &[("l", &[]), ("ml", &[Step::By(1e3)]), ("m3", &[Step::Times(1e3)]), ("gal", &[Step::Times(3.785_411_784)])]),
+    ("_degc", &[("degc", &[]), ("degf", &[Step::Plus(-32.0), Step::By(1.8)]), ("kelvin", &[Step::Plus(-273.15)])]),
     ("_v", &[("v", &[]), ("mv", &[Step::By(1e3)])]),
-    (
-        "_mps",
-        &[
-            ("mps", &[]),
-            ("kmh", &[Step::By(3.6)]),
-            ("mph", &[Step::Times(0.447_04)]),
-            ("knots", &[Step::Times(0.514_444_444_444_444_4)]),
-        ],
-    ),
-    (
-        "_s",
-        &[
-            ("s", &[]),
-            ("ms", &[Step::By(1e3)]),
-            ("min", &[Step::Times(60.0)]),
-            ("h", &[Step::Times(3600.0)]),
-            ("d", &[Step::Times(86_400.0)]),
-        ],
-    ),
-    (
-        "_h",
-        &[
-            ("h", &[]),
-            ("s", &[Step::By(3600.0)]),
-            ("min", &[Step::By(60.0)]),
-            ("d", &[Step::Times(24.0)]),
-        ],
-    ),
+    ("_mps", &[("mps", &[]), ("kmh", &[Step::By(3.6)]), ("mph", &[Step::Times(0.447_04)]), ("knots", &[Step::Times(0.514_444_444_444_444_4)])]),
+    ("_s", &[("s", &[]), ("ms", &[Step::By(1e3)]), ("min", &[Step::Times(60.0)]), ("h", &[Step::Times(3600.0)]), ("d", &[Step::Times(86_400.0)])]),
+    ("_h", &[("h", &[]), ("s", &[Step::By(3600.0)]), ("min", &[Step::By(60.0)]), ("d", &[Step::Times(24.0)])]),
     ("_level", &[("share", &[]), ("%", &[Step::By(100.0)])]),
     ("_share", &[("share", &[]), ("%", &[Step::By(100.0)])]),
 ];
@@ -104,32 +56,17 @@ const UNITS: &[(&str, &[Unit])] = &[
 /// What is wrong, and what to write.
 pub fn steps(field: &str, unit: &str) -> Result<&'static [Step], (String, String)> {
     let Some((ending, units)) = UNITS.iter().find(|(ending, _)| field.ends_with(ending)) else {
-        return Err((
-            format!("`{field}` has no unit in its name"),
-            "use `scale: /10` or `scale: 0.1`, and `offset`".into(),
-        ));
+        return Err((format!("`{field}` has no unit in its name"), "use `scale: /10` or `scale: 0.1`, and `offset`".into()));
     };
-    units
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .map(|(_, steps)| *steps)
-        .ok_or_else(|| {
-            let known: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
-            (
-                format!("`{unit}` cannot become `{ending}` of `{field}`"),
-                format!("one of {}", known.join(", ")),
-            )
-        })
+    units.iter().find(|(name, _)| *name == unit).map(|(_, steps)| *steps).ok_or_else(|| {
+        let known: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+        (format!("`{unit}` cannot become `{ending}` of `{field}`"), format!("one of {}", known.join(", ")))
+    })
 }
 
 /// A factor as written: `/10`, `*0.1`, or a number.
 pub fn scale(text: &str) -> Option<Step> {
-    let number = |t: &str| {
-        t.trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|x| x.is_finite() && *x != 0.0)
-    };
+    let number = |t: &str| t.trim().parse::<f64>().ok().filter(|x| x.is_finite() && *x != 0.0);
     match text.trim().split_at_checked(1)? {
         ("/", rest) => number(rest).map(Step::By),
         ("*", rest) => number(rest).map(Step::Times),
@@ -143,10 +80,7 @@ mod tests {
     use super::*;
 
     fn run(field: &str, unit: &str, x: f64) -> f64 {
-        steps(field, unit)
-            .unwrap()
-            .iter()
-            .fold(x, |x, s| s.apply(x))
+        steps(field, unit).unwrap().iter().fold(x, |x, s| s.apply(x))
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl OneTask {
             let answer = Answer { id: call.id, result: Err(failed), version: String::new(), feature_hash: String::new() };
             self.task.answer(stage, answer, self.now_ms, &self.globals).unwrap();
         }
-        let Some(epoch) = self.task.close(1).unwrap() else {
+        let Some(epoch) = self.task.close(1, self.now_ms).unwrap() else {
             return;
         };
         for appends in &epoch.appends {

@@ -36,23 +36,14 @@ impl Group {
     pub fn join(&mut self, tasks: u32, now_ms: i64) -> u64 {
         self.tasks = self.tasks.max(tasks);
         self.next_member += 1;
-        self.members.insert(
-            self.next_member,
-            State {
-                seen_ms: now_ms,
-                ..State::default()
-            },
-        );
+        self.members.insert(self.next_member, State { seen_ms: now_ms, ..State::default() });
         self.rebalance();
         self.next_member
     }
 
     /// The member's process said that it is alive; false when its session has ended.
     pub fn heartbeat(&mut self, member: u64, now_ms: i64) -> bool {
-        self.members
-            .get_mut(&member)
-            .map(|m| m.seen_ms = now_ms)
-            .is_some()
+        self.members.get_mut(&member).map(|m| m.seen_ms = now_ms).is_some()
     }
 
     /// Members that were silent for longer than `session_ms` are out. Answers how many.
@@ -95,10 +86,7 @@ impl Group {
 
     /// What the member has not been told yet.
     pub fn messages(&mut self, member: u64) -> Vec<Message> {
-        self.members
-            .get_mut(&member)
-            .map(|m| m.inbox.drain(..).collect())
-            .unwrap_or_default()
+        self.members.get_mut(&member).map(|m| m.inbox.drain(..).collect()).unwrap_or_default()
     }
 
     /// Members there are.
@@ -116,33 +104,15 @@ impl Group {
         let (base, extra) = ((self.tasks / n) as usize, (self.tasks % n) as usize);
         let mut order: Vec<u64> = self.members.keys().copied().collect();
         order.sort_by_key(|m| (std::cmp::Reverse(self.members[m].owned.len()), *m));
-        let quota: BTreeMap<u64, usize> = order
-            .iter()
-            .enumerate()
-            .map(|(i, m)| (*m, base + usize::from(i < extra)))
-            .collect();
-        let owned: BTreeSet<TaskId> = self
-            .members
-            .values()
-            .flat_map(|m| m.owned.iter().copied())
-            .collect();
-        let mut free: VecDeque<TaskId> = (0..self.tasks)
-            .map(TaskId)
-            .filter(|t| !owned.contains(t))
-            .collect();
+        let quota: BTreeMap<u64, usize> = order.iter().enumerate().map(|(i, m)| (*m, base + usize::from(i < extra))).collect();
+        let owned: BTreeSet<TaskId> = self.members.values().flat_map(|m| m.owned.iter().copied()).collect();
+        let mut free: VecDeque<TaskId> = (0..self.tasks).map(TaskId).filter(|t| !owned.contains(t)).collect();
         for (id, m) in &mut self.members {
             let quota = quota[id];
             let mut change = None;
             let kept = m.owned.len() - m.revoking.len();
             if kept > quota {
-                let too_many: Vec<TaskId> = m
-                    .owned
-                    .iter()
-                    .rev()
-                    .filter(|t| !m.revoking.contains(t))
-                    .take(kept - quota)
-                    .copied()
-                    .collect();
+                let too_many: Vec<TaskId> = m.owned.iter().rev().filter(|t| !m.revoking.contains(t)).take(kept - quota).copied().collect();
                 m.revoking.extend(&too_many);
                 change = Some(Ownership::Revoked(too_many));
             } else if kept < quota && !free.is_empty() {
@@ -150,10 +120,7 @@ impl Group {
                 m.owned.extend(&got);
                 change = Some(Ownership::Assigned(got));
             }
-            m.inbox.push_back(Message {
-                generation: self.generation,
-                change,
-            });
+            m.inbox.push_back(Message { generation: self.generation, change });
         }
     }
 }
@@ -163,10 +130,7 @@ mod tests {
     use super::*;
 
     fn owned(g: &Group) -> Vec<usize> {
-        g.members
-            .values()
-            .map(|m| m.owned.len() - m.revoking.len())
-            .collect()
+        g.members.values().map(|m| m.owned.len() - m.revoking.len()).collect()
     }
 
     #[test]
@@ -174,11 +138,7 @@ mod tests {
         let mut g = Group::default();
         let a = g.join(5, 0);
         let b = g.join(5, 0);
-        assert_eq!(
-            owned(&g),
-            [3, 0],
-            "the second waits for what the first gives up"
-        );
+        assert_eq!(owned(&g), [3, 0], "the second waits for what the first gives up");
         let revoked = g.messages(a).into_iter().find_map(|m| match m.change {
             Some(Ownership::Revoked(t)) => Some(t),
             _ => None,
@@ -198,10 +158,7 @@ mod tests {
         g.heartbeat(b, 100);
         assert_eq!(g.expire(100, 50), 1);
         assert_eq!(owned(&g), [5]);
-        assert!(
-            !g.accepts(a, generation) && !g.accepts(b, generation),
-            "every change raises the generation"
-        );
+        assert!(!g.accepts(a, generation) && !g.accepts(b, generation), "every change raises the generation");
         assert!(!g.heartbeat(a, 101));
     }
 }

@@ -9,7 +9,7 @@ mod txn;
 
 pub use group::{Group, Message};
 pub use partition::{Partition, Stored};
-pub use txn::{MarkerAt, TxnError};
+pub use txn::{MarkerAt, Sender, TxnError};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,11 +67,8 @@ impl Broker {
         self.topics_made += 1;
         let mut id = [0x51u8; 16];
         id[..8].copy_from_slice(&self.topics_made.to_be_bytes());
-        let partitions = (0..spec.partitions.max(1))
-            .map(|_| Partition::default())
-            .collect();
-        self.topics
-            .insert(spec.name.clone(), Topic { id, partitions });
+        let partitions = (0..spec.partitions.max(1)).map(|_| Partition::default()).collect();
+        self.topics.insert(spec.name.clone(), Topic { id, partitions });
     }
 
     /// Deletes a topic with all its records.
@@ -81,41 +78,23 @@ impl Broker {
 
     /// What is known of a topic.
     pub fn topic(&self, name: &str) -> Option<TopicInfo> {
-        self.topics.get(name).map(|t| TopicInfo {
-            id: t.id,
-            partitions: t.partitions.len() as u32,
-        })
+        self.topics.get(name).map(|t| TopicInfo { id: t.id, partitions: t.partitions.len() as u32 })
     }
 
     /// Ids and partition counts of all topics.
     pub fn topics(&self) -> BTreeMap<Arc<str>, (TopicId, u32)> {
-        self.topics
-            .iter()
-            .map(|(n, t)| (n.clone(), (t.id, t.partitions.len() as u32)))
-            .collect()
+        self.topics.iter().map(|(n, t)| (n.clone(), (t.id, t.partitions.len() as u32))).collect()
     }
 
     /// A partition.
     pub fn partition(&self, at: &TopicPartition) -> Result<&Partition, LogError> {
-        let topic = self
-            .topics
-            .get(&at.topic)
-            .ok_or_else(|| LogError::NoTopic(at.topic.clone()))?;
-        topic
-            .partitions
-            .get(at.partition as usize)
-            .ok_or_else(|| no_partition(&at.topic, at.partition))
+        let topic = self.topics.get(&at.topic).ok_or_else(|| LogError::NoTopic(at.topic.clone()))?;
+        topic.partitions.get(at.partition as usize).ok_or_else(|| no_partition(&at.topic, at.partition))
     }
 
     fn partition_mut(&mut self, at: &TopicPartition) -> Result<&mut Partition, LogError> {
-        let topic = self
-            .topics
-            .get_mut(&at.topic)
-            .ok_or_else(|| LogError::NoTopic(at.topic.clone()))?;
-        topic
-            .partitions
-            .get_mut(at.partition as usize)
-            .ok_or_else(|| no_partition(&at.topic, at.partition))
+        let topic = self.topics.get_mut(&at.topic).ok_or_else(|| LogError::NoTopic(at.topic.clone()))?;
+        topic.partitions.get_mut(at.partition as usize).ok_or_else(|| no_partition(&at.topic, at.partition))
     }
 
     /// Deletes records before an offset.
@@ -133,15 +112,8 @@ impl Broker {
 
     fn check_targets(&self, appends: &[Appends]) -> Result<(), LogError> {
         for a in appends {
-            let topic = self
-                .topics
-                .get(&a.topic)
-                .ok_or_else(|| LogError::NoTopic(a.topic.clone()))?;
-            if let Some(row) = a
-                .rows
-                .iter()
-                .find(|r| r.partition as usize >= topic.partitions.len())
-            {
+            let topic = self.topics.get(&a.topic).ok_or_else(|| LogError::NoTopic(a.topic.clone()))?;
+            if let Some(row) = a.rows.iter().find(|r| r.partition as usize >= topic.partitions.len()) {
                 return Err(no_partition(&a.topic, row.partition));
             }
         }
@@ -170,33 +142,12 @@ impl Broker {
     /// of them.
     pub fn progress(&self, group: &str, tasks: &[TaskId]) -> Option<Vec<Progress>> {
         let Some(offsets) = self.offsets.get(group) else {
-            return Some(
-                tasks
-                    .iter()
-                    .map(|t| Progress {
-                        task: *t,
-                        number: 0,
-                    })
-                    .collect(),
-            );
+            return Some(tasks.iter().map(|t| Progress { task: *t, number: 0 }).collect());
         };
-        if offsets
-            .pending
-            .values()
-            .flatten()
-            .any(|e| tasks.contains(&e.task))
-        {
+        if offsets.pending.values().flatten().any(|e| tasks.contains(&e.task)) {
             return None;
         }
-        Some(
-            tasks
-                .iter()
-                .map(|t| Progress {
-                    task: *t,
-                    number: offsets.numbers.get(t).copied().unwrap_or(0),
-                })
-                .collect(),
-        )
+        Some(tasks.iter().map(|t| Progress { task: *t, number: offsets.numbers.get(t).copied().unwrap_or(0) }).collect())
     }
 
     /// Committed position of an input.

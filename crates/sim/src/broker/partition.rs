@@ -85,10 +85,7 @@ impl Partition {
 
     /// First offset whose record's timestamp is at or after `time_ms`; the end when there is none.
     pub fn offset_at(&self, time_ms: i64) -> i64 {
-        self.records
-            .iter()
-            .find(|r| r.timestamp_ms >= time_ms)
-            .map_or(self.end, |r| r.offset)
+        self.records.iter().find(|r| r.timestamp_ms >= time_ms).map_or(self.end, |r| r.offset)
     }
 
     /// What a committed reader sees from `from`, at most `max_rows` visible records.
@@ -109,30 +106,14 @@ impl Partition {
     }
 
     /// Reads as a committed reader, at most `max_rows` visible records.
-    pub fn read(
-        &self,
-        at: &TopicPartition,
-        from: i64,
-        max_rows: usize,
-    ) -> Result<Records, LogError> {
+    pub fn read(&self, at: &TopicPartition, from: i64, max_rows: usize) -> Result<Records, LogError> {
         if from < self.start || from > self.end {
-            return Err(LogError::OutOfRange {
-                at: at.clone(),
-                offset: from,
-                start: self.start,
-                end: self.end,
-            });
+            return Err(LogError::OutOfRange { at: at.clone(), offset: from, start: self.start, end: self.end });
         }
         let (rows, next) = self.visible(from, max_rows);
         let mut b = RecordsBuilder::default();
         for r in rows {
-            b.push(
-                r.offset,
-                r.timestamp_ms,
-                r.key.as_deref(),
-                r.value.as_deref(),
-                &r.headers,
-            );
+            b.push(r.offset, r.timestamp_ms, r.key.as_deref(), r.value.as_deref(), &r.headers);
         }
         Ok(b.finish(next))
     }
@@ -149,12 +130,7 @@ mod tests {
     }
     fn texts(p: &Partition) -> (Vec<String>, i64) {
         let (rows, next) = p.visible(0, 100);
-        (
-            rows.iter()
-                .map(|r| String::from_utf8_lossy(r.value.as_deref().unwrap_or(b"")).into_owned())
-                .collect(),
-            next,
-        )
+        (rows.iter().map(|r| String::from_utf8_lossy(r.value.as_deref().unwrap_or(b"")).into_owned()).collect(), next)
     }
 
     #[test]
@@ -164,21 +140,11 @@ mod tests {
         one(&mut p, "b", 1);
         one(&mut p, "c", 2);
         one(&mut p, "d", 0);
-        assert_eq!(
-            (texts(&p), p.stable(), p.high()),
-            ((vec!["a".into()], 1), 1, 4)
-        );
+        assert_eq!((texts(&p), p.stable(), p.high()), ((vec!["a".into()], 1), 1, 4));
         p.mark(2, true);
-        assert_eq!(
-            p.stable(),
-            1,
-            "a decided transaction behind an undecided one stays invisible"
-        );
+        assert_eq!(p.stable(), 1, "a decided transaction behind an undecided one stays invisible");
         p.mark(1, false);
-        assert_eq!(
-            (texts(&p), p.stable(), p.high()),
-            ((vec!["a".into(), "c".into(), "d".into()], 6), 6, 6)
-        );
+        assert_eq!((texts(&p), p.stable(), p.high()), ((vec!["a".into(), "c".into(), "d".into()], 6), 6, 6));
     }
 
     #[test]

@@ -65,22 +65,10 @@ impl Profile {
     pub fn of(seed: u64) -> Profile {
         let mut r = Rng::derive(seed, "profile");
         let mut maybe = |p: f64, high: f64| if r.chance(p) { r.unit() * high } else { 0.0 };
-        let (request_lost, end_lost, end_reply_lost) =
-            (maybe(0.6, 0.03), maybe(0.7, 0.1), maybe(0.7, 0.1));
-        let (end_late, refused, predictor, slow_fetch) = (
-            maybe(0.6, 0.1),
-            maybe(0.6, 0.05),
-            maybe(0.7, 0.2),
-            maybe(0.7, 0.3),
-        );
+        let (request_lost, end_lost, end_reply_lost) = (maybe(0.6, 0.03), maybe(0.7, 0.1), maybe(0.7, 0.1));
+        let (end_late, refused, predictor, slow_fetch) = (maybe(0.6, 0.1), maybe(0.6, 0.05), maybe(0.7, 0.2), maybe(0.7, 0.3));
         let mut weight = |p: f64| if r.chance(p) { 1 + r.below(4) } else { 0 };
-        let strikes = [
-            weight(0.8),
-            weight(0.6),
-            weight(0.6),
-            weight(0.4),
-            weight(0.4),
-        ];
+        let strikes = [weight(0.8), weight(0.6), weight(0.6), weight(0.4), weight(0.4)];
         Profile {
             processes: 1 + r.below(3) as u32,
             request_lost,
@@ -95,22 +83,13 @@ impl Profile {
             strikes,
             every_ms: r.range(300, 2_500),
             tight: r.chance(0.4),
-            snapshot_ms: if r.chance(0.7) {
-                r.range(200, 1_500)
-            } else {
-                0
-            },
+            snapshot_ms: if r.chance(0.7) { r.range(200, 1_500) } else { 0 },
         }
     }
 
     pub(super) fn worker_options(&self) -> WorkerOptions {
-        let mut o = WorkerOptions {
-            commit_interval_ms: 100,
-            retry_ms: 20,
-            retry_max_ms: 400,
-            snapshot_interval_ms: self.snapshot_ms,
-            ..WorkerOptions::default()
-        };
+        let mut o =
+            WorkerOptions { commit_interval_ms: 100, retry_ms: 20, retry_max_ms: 400, snapshot_interval_ms: self.snapshot_ms, ..WorkerOptions::default() };
         if self.tight {
             o.epoch_bytes = 3_000;
             o.pause_bytes = 6_000;
@@ -131,13 +110,9 @@ impl Simulation {
         if self.chaos_over() || total == 0 {
             return;
         }
-        let wait = self
-            .chaos
-            .range(self.profile.every_ms / 4, 2 * self.profile.every_ms);
+        let wait = self.chaos.range(self.profile.every_ms / 4, 2 * self.profile.every_ms);
         self.plan(wait, Event::Chaos);
-        let alive: Vec<Life> = (0..self.lives.len())
-            .filter(|l| self.lives[*l].alive)
-            .collect();
+        let alive: Vec<Life> = (0..self.lives.len()).filter(|l| self.lives[*l].alive).collect();
         let Some(life) = self.chaos.pick(&alive).copied() else {
             return;
         };

@@ -3,7 +3,7 @@
 //! repeat, and takes everything else for undetermined, gives the producer up and opens the identity again.
 
 use super::{Event, Life, Simulation};
-use crate::broker::TxnError;
+use crate::broker::{Sender, TxnError};
 use crate::log::offsets_of;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,23 +18,10 @@ const ATTEMPTS: u32 = 3;
 #[derive(Clone)]
 enum Body {
     Init,
-    Append {
-        step: u32,
-        set: Arc<EpochSet>,
-        index: usize,
-    },
-    Offsets {
-        step: u32,
-        set: Arc<EpochSet>,
-        member: u64,
-        generation: u64,
-    },
-    End {
-        commit: bool,
-    },
-    Progress {
-        tasks: Vec<TaskId>,
-    },
+    Append { step: u32, set: Arc<EpochSet>, index: usize },
+    Offsets { step: u32, set: Arc<EpochSet>, member: u64, generation: u64 },
+    End { commit: bool },
+    Progress { tasks: Vec<TaskId> },
 }
 
 /// A request on its way to the broker.
@@ -70,15 +57,8 @@ enum Then {
 enum Op {
     Idle,
     Opening(Then),
-    Committing {
-        set: Arc<EpochSet>,
-        losses: BTreeMap<TaskId, u64>,
-        group: (u64, u64),
-    },
-    Aborting {
-        id: u64,
-        why: String,
-    },
+    Committing { set: Arc<EpochSet>, losses: BTreeMap<TaskId, u64>, group: (u64, u64) },
+    Aborting { id: u64, why: String },
     Asking,
 }
 
@@ -98,16 +78,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(id: String) -> Client {
-        Client {
-            id,
-            epoch: None,
-            step: 0,
-            op: Op::Idle,
-            token: 0,
-            attempt: 0,
-            tries: 0,
-            body: Body::Init,
-        }
+        Client { id, epoch: None, step: 0, op: Op::Idle, token: 0, attempt: 0, tries: 0, body: Body::Init }
     }
 
     pub(super) fn busy(&self) -> bool {
@@ -142,17 +113,9 @@ impl Simulation {
         let c = &mut self.lives[life].client;
         c.token += 1;
         let token = c.token;
-        c.op = Op::Committing {
-            set,
-            losses,
-            group: (0, 0),
-        };
+        c.op = Op::Committing { set, losses, group: (0, 0) };
         // Handing over to the committing thread takes no time, or quite some.
-        let wait = if self.net.chance(self.profile.slow_handover) {
-            self.net.range(50, 1_200)
-        } else {
-            self.net.range(0, 3)
-        };
+        let wait = if self.net.chance(self.profile.slow_handover) { self.net.range(50, 1_200) } else { self.net.range(0, 3) };
         self.plan(wait, Event::Begin(life, token));
     }
 
@@ -200,16 +163,10 @@ impl Simulation {
     /// Sends the newest request (again), with the fate that the profile draws for it.
     fn transmit(&mut self, life: Life) {
         let (request_lost, reply_lost, late) = match self.lives[life].client.body {
-            Body::End { commit: true } => (
-                self.net.chance(self.profile.end_lost),
-                self.net.chance(self.profile.end_reply_lost),
-                self.net.chance(self.profile.end_late),
-            ),
-            _ => (
-                self.net.chance(self.profile.request_lost),
-                self.net.chance(self.profile.request_lost),
-                false,
-            ),
+            Body::End { commit: true } => {
+                (self.net.chance(self.profile.end_lost), self.net.chance(self.profile.end_reply_lost), self.net.chance(self.profile.end_late))
+            }
+            _ => (self.net.chance(self.profile.request_lost), self.net.chance(self.profile.request_lost), false),
         };
         let c = &mut self.lives[life].client;
         c.attempt += 1;
@@ -219,79 +176,36 @@ impl Simulation {
         let is_end = matches!(body, Body::End { commit: true });
         self.plan(REQUEST_MS, Event::Timeout(life, token, attempt));
         if request_lost {
-            return self.fault(if is_end {
-                "end request lost"
-            } else {
-                "request lost"
-            });
+            return self.fault(if is_end { "end request lost" } else { "request lost" });
         }
         if reply_lost {
-            self.fault(if is_end {
-                "end reply lost"
-            } else {
-                "reply lost"
-            });
+            self.fault(if is_end { "end reply lost" } else { "reply lost" });
         }
         let mut wait = self.net.range(1, 12);
         if late {
             self.fault("end request delayed");
             wait = self.net.range(REQUEST_MS, 3 * REQUEST_MS);
         }
-        self.plan(
-            wait,
-            Event::Request(Box::new(Request {
-                life,
-                token,
-                attempt,
-                id,
-                epoch,
-                body,
-                reply_lost,
-            })),
-        );
+        self.plan(wait, Event::Request(Box::new(Request { life, token, attempt, id, epoch, body, reply_lost })));
     }
 
     /// A request reaches the broker, whether or not its sender still lives.
     pub(super) fn request(&mut self, r: Request) {
         let now = self.now_ms;
         let done = |()| Answered::Done;
-        let refused = matches!(r.body, Body::Append { .. } | Body::Offsets { .. })
-            && self.net.chance(self.profile.refused);
+        let refused = matches!(r.body, Body::Append { .. } | Body::Offsets { .. }) && self.net.chance(self.profile.refused);
         let result = match r.body {
             _ if refused => {
                 self.fault("broker refused");
-                Err(TxnError::Target(LogError::Unavailable {
-                    what: "append".into(),
-                    cause: "not enough replicas".into(),
-                    hint: "simulated".into(),
-                }))
+                Err(TxnError::Target(LogError::Unavailable { what: "append".into(), cause: "not enough replicas".into(), hint: "simulated".into() }))
             }
             Body::Init => self.broker.init(&r.id).map(Answered::Epoch),
-            Body::Append {
-                step,
-                ref set,
-                index,
-            } => self
-                .broker
-                .append_txn(&r.id, r.epoch, step, &set.epochs[index].appends, now)
-                .map(done),
-            Body::Offsets {
-                step,
-                ref set,
-                member,
-                generation,
-            } => self
-                .broker
-                .offsets_txn(
-                    &r.id,
-                    r.epoch,
-                    step,
-                    &self.group,
-                    (member, generation),
-                    &offsets_of(set),
-                    now,
-                )
-                .map(done),
+            Body::Append { step, ref set, index } => {
+                self.broker.append_txn(Sender { id: &r.id, epoch: r.epoch, step }, &set.epochs[index].appends, now).map(done)
+            }
+            Body::Offsets { step, ref set, member, generation } => {
+                self.broker.offsets_txn(Sender { id: &r.id, epoch: r.epoch, step }, &self.group, (member, generation), &offsets_of(set), now).map(done)
+            }
             Body::End { commit } => {
                 let result = self.broker.end(&r.id, r.epoch, commit).map(done);
                 if commit && result.is_err() {
@@ -299,26 +213,12 @@ impl Simulation {
                 }
                 result
             }
-            Body::Progress { ref tasks } => self
-                .broker
-                .progress(&self.group, tasks)
-                .map(Answered::Progress)
-                .ok_or(TxnError::Busy),
+            Body::Progress { ref tasks } => self.broker.progress(&self.group, tasks).map(Answered::Progress).ok_or(TxnError::Busy),
         };
         self.plan_markers();
         if !r.reply_lost {
             let wait = self.net.range(1, 12);
-            self.plan(
-                wait,
-                Event::Reply(
-                    r.life,
-                    Reply {
-                        token: r.token,
-                        attempt: r.attempt,
-                        result,
-                    },
-                ),
-            );
+            self.plan(wait, Event::Reply(r.life, Reply { token: r.token, attempt: r.attempt, result }));
         }
     }
 
@@ -345,9 +245,7 @@ impl Simulation {
                 _ => self.problem("progress cannot be refused".into()),
             },
             Op::Aborting { id, why } => match reply.result {
-                Ok(_) | Err(TxnError::NoTransaction) => {
-                    self.finish(life, id, Outcome::Aborted(why))
-                }
+                Ok(_) | Err(TxnError::NoTransaction) => self.finish(life, id, Outcome::Aborted(why)),
                 Err(e) => self.finish(life, id, Outcome::Unknown(e.to_string())),
             },
             op @ Op::Committing { .. } => {
@@ -371,34 +269,18 @@ impl Simulation {
             (Body::Append { .. }, Ok(_)) => {
                 c.step += 1;
                 let step = c.step;
-                self.send(
-                    life,
-                    Body::Offsets {
-                        step,
-                        set,
-                        member,
-                        generation,
-                    },
-                );
+                self.send(life, Body::Offsets { step, set, member, generation });
             }
             (Body::Offsets { .. }, Ok(_)) => self.send(life, Body::End { commit: true }),
             (Body::End { .. }, Ok(_)) => {
                 self.count("commits");
                 self.finish(life, set.id, Outcome::Committed);
             }
-            (
-                Body::Append { .. } | Body::Offsets { .. },
-                Err(
-                    e @ (TxnError::StaleGeneration | TxnError::Target(_) | TxnError::NoTransaction),
-                ),
-            ) => {
+            (Body::Append { .. } | Body::Offsets { .. }, Err(e @ (TxnError::StaleGeneration | TxnError::Target(_) | TxnError::NoTransaction))) => {
                 if matches!(e, TxnError::StaleGeneration) {
                     self.fault("stale generation");
                 }
-                self.lives[life].client.op = Op::Aborting {
-                    id: set.id,
-                    why: e.to_string(),
-                };
+                self.lives[life].client.op = Op::Aborting { id: set.id, why: e.to_string() };
                 self.send(life, Body::End { commit: false });
             }
             (_, Err(e)) => {
@@ -440,10 +322,7 @@ impl Simulation {
             }
         }
         let wait = self.net.range(0, 4);
-        self.plan(
-            wait,
-            Event::ToWorker(life, Box::new(Input::Outcome { id, outcome })),
-        );
+        self.plan(wait, Event::ToWorker(life, Box::new(Input::Outcome { id, outcome })));
     }
 
     pub(super) fn timeout(&mut self, life: Life, token: u64, attempt: u64) {

@@ -75,20 +75,9 @@ impl Event {
     /// The process that must be there and awake for it.
     fn target(&self) -> Option<Life> {
         match self {
-            Event::Heartbeat(l)
-            | Event::Tick(l)
-            | Event::Join(l)
-            | Event::Joined(l, _)
-            | Event::SessionLost(l, _)
-            | Event::Group(l, ..) => Some(*l),
-            Event::Fetch(l, ..)
-            | Event::Restore(l, ..)
-            | Event::Mark(l, ..)
-            | Event::ToWorker(l, _) => Some(*l),
-            Event::Begin(l, _)
-            | Event::Reply(l, _)
-            | Event::Timeout(l, ..)
-            | Event::Resend(l, ..) => Some(*l),
+            Event::Heartbeat(l) | Event::Tick(l) | Event::Join(l) | Event::Joined(l, _) | Event::SessionLost(l, _) | Event::Group(l, ..) => Some(*l),
+            Event::Fetch(l, ..) | Event::Restore(l, ..) | Event::Mark(l, ..) | Event::ToWorker(l, _) => Some(*l),
+            Event::Begin(l, _) | Event::Reply(l, _) | Event::Timeout(l, ..) | Event::Resend(l, ..) => Some(*l),
             _ => None,
         }
     }
@@ -109,24 +98,14 @@ impl Event {
             Event::Joined(_, member) => t.number(11).number(*member),
             Event::SessionLost(_, member) => t.number(12).number(*member),
             Event::Group(_, member, m) => t.number(13).number(*member).number(m.generation),
-            Event::Release(member, tasks) => {
-                t.number(14).number(*member).number(tasks.len() as u64)
-            }
+            Event::Release(member, tasks) => t.number(14).number(*member).number(tasks.len() as u64),
             Event::Leave(member) => t.number(15).number(*member),
             Event::Fetch(_, at, ticket) => t.number(16).at(at).number(*ticket),
-            Event::Restore(_, task, incarnation) => {
-                t.number(17).number(u64::from(task.0)).number(*incarnation)
-            }
-            Event::Mark(_, task, incarnation) => {
-                t.number(18).number(u64::from(task.0)).number(*incarnation)
-            }
+            Event::Restore(_, task, incarnation) => t.number(17).number(u64::from(task.0)).number(*incarnation),
+            Event::Mark(_, task, incarnation) => t.number(18).number(u64::from(task.0)).number(*incarnation),
             Event::Truncate(at, before) => t.number(19).at(at).number(*before as u64),
             Event::ToWorker(_, input) => match input.as_ref() {
-                Input::Records {
-                    at,
-                    incarnation,
-                    records,
-                } => t.number(20).at(at).number(*incarnation).records(records),
+                Input::Records { at, incarnation, records } => t.number(20).at(at).number(*incarnation).records(records),
                 _ => t.number(21),
             },
             Event::Begin(_, token) => t.number(22).number(*token),
@@ -203,31 +182,15 @@ pub struct Simulation {
 
 impl Simulation {
     /// A run that has not begun. Faults are drawn from `seed` by `profile`.
-    pub fn new(
-        seed: u64,
-        scenario: Arc<Scenario>,
-        profile: Profile,
-        planted: Planted,
-    ) -> Simulation {
+    pub fn new(seed: u64, scenario: Arc<Scenario>, profile: Profile, planted: Planted) -> Simulation {
         let mut broker = Broker::default();
-        scenario
-            .topics
-            .iter()
-            .chain(&scenario.internal_topics())
-            .for_each(|t| broker.create(t));
+        scenario.topics.iter().chain(&scenario.internal_topics()).for_each(|t| broker.create(t));
         let mut problems = Vec::new();
         if let Err(e) = broker.append(&scenario.before) {
             problems.push(format!("the scenario's references cannot be appended: {e}"));
         }
-        let surroundings = Surroundings {
-            cluster_id: broker.cluster_id().to_string(),
-            topics: broker.topics(),
-        };
-        let member = Member {
-            topology: scenario.topology.name.clone(),
-            slot: 0,
-            tasks: scenario.tasks,
-        };
+        let surroundings = Surroundings { cluster_id: broker.cluster_id().to_string(), topics: broker.topics() };
+        let member = Member { topology: scenario.topology.name.clone(), slot: 0, tasks: scenario.tasks };
         let options = profile.worker_options();
         let places = (0..profile.processes).map(|_| Place::default()).collect();
         let last_feed_ms = scenario.feeds.last().map_or(scenario.start_ms, |f| f.at_ms);
@@ -258,14 +221,7 @@ impl Simulation {
             profile,
             scenario,
         };
-        for (i, at_ms) in sim
-            .scenario
-            .feeds
-            .iter()
-            .map(|f| f.at_ms)
-            .enumerate()
-            .collect::<Vec<_>>()
-        {
+        for (i, at_ms) in sim.scenario.feeds.iter().map(|f| f.at_ms).enumerate().collect::<Vec<_>>() {
             sim.plan_at(at_ms, Event::Feed(i));
         }
         for slot in 0..sim.profile.processes {
@@ -283,10 +239,7 @@ impl Simulation {
         while let Some(Reverse(Planned { at_ms, event, .. })) = self.queue.pop() {
             self.now_ms = self.now_ms.max(at_ms);
             if self.now_ms > deadline {
-                self.problem(format!(
-                    "not at rest {PATIENCE_MS} ms after the last record: {}",
-                    self.unrest()
-                ));
+                self.problem(format!("not at rest {PATIENCE_MS} ms after the last record: {}", self.unrest()));
                 return;
             }
             if let Some(life) = event.target() {
@@ -303,11 +256,7 @@ impl Simulation {
             self.trace.number(self.now_ms as u64);
             event.trace(&mut self.trace);
             self.happen(event);
-            if self
-                .rest_since_ms
-                .is_some_and(|since| self.now_ms - since >= REST_MS)
-                || self.problems.len() > 20
-            {
+            if self.rest_since_ms.is_some_and(|since| self.now_ms - since >= REST_MS) || self.problems.len() > 20 {
                 return;
             }
         }
@@ -366,11 +315,7 @@ impl Simulation {
 
     fn plan_at(&mut self, at_ms: i64, event: Event) {
         self.seq += 1;
-        self.queue.push(Reverse(Planned {
-            at_ms,
-            seq: self.seq,
-            event,
-        }));
+        self.queue.push(Reverse(Planned { at_ms, seq: self.seq, event }));
     }
 
     fn count(&mut self, what: &'static str) {
@@ -383,10 +328,7 @@ impl Simulation {
 
     fn problem(&mut self, what: String) {
         if self.problems.len() < 50 {
-            self.problems.push(format!(
-                "at +{} ms: {what}",
-                self.now_ms - self.scenario.start_ms
-            ));
+            self.problems.push(format!("at +{} ms: {what}", self.now_ms - self.scenario.start_ms));
         }
     }
 
@@ -395,11 +337,7 @@ impl Simulation {
         let Some(feed) = scenario.feeds.get(i) else {
             return;
         };
-        let result = if feed.aborted {
-            self.feed_aborted(&feed.appends)
-        } else {
-            self.broker.append(&feed.appends)
-        };
+        let result = if feed.aborted { self.feed_aborted(&feed.appends) } else { self.broker.append(&feed.appends) };
         if let Err(e) = result {
             self.problem(format!("a producer cannot append: {e}"));
         }
@@ -413,16 +351,9 @@ impl Simulation {
             return Ok(());
         };
         let fatal = |e: crate::broker::TxnError| ws_stream::log::LogError::Fenced(e.to_string());
-        self.broker
-            .append_txn(id, epoch, 1, appends, self.now_ms)
-            .map_err(fatal)?;
+        self.broker.append_txn(crate::broker::Sender { id, epoch, step: 1 }, appends, self.now_ms).map_err(fatal)?;
         self.broker.end(id, epoch, false).map_err(fatal)?;
-        for (who, at) in self
-            .broker
-            .markers()
-            .into_iter()
-            .filter(|(who, _)| who == id)
-        {
+        for (who, at) in self.broker.markers().into_iter().filter(|(who, _)| who == id) {
             self.broker.mark(&who, &at);
         }
         Ok(())
@@ -430,10 +361,7 @@ impl Simulation {
 
     fn housekeeping(&mut self) {
         self.plan(50, Event::Housekeeping);
-        let expired = self
-            .broker
-            .group(&self.group)
-            .expire(self.now_ms, SESSION_MS);
+        let expired = self.broker.group(&self.group).expire(self.now_ms, SESSION_MS);
         for _ in 0..expired {
             self.fault("session expired");
         }
@@ -444,24 +372,15 @@ impl Simulation {
             self.fault("transaction timed out");
         }
         self.plan_markers();
-        let resting =
-            self.now_ms > self.last_feed_ms + 200 && self.chaos_over() && self.unrest().is_empty();
-        self.rest_since_ms = if resting {
-            self.rest_since_ms.or(Some(self.now_ms))
-        } else {
-            None
-        };
+        let resting = self.now_ms > self.last_feed_ms + 200 && self.chaos_over() && self.unrest().is_empty();
+        self.rest_since_ms = if resting { self.rest_since_ms.or(Some(self.now_ms)) } else { None };
     }
 
     /// Decided transactions write their markers soon, each partition by itself.
     fn plan_markers(&mut self) {
         for marker in self.broker.markers() {
             if self.markers.insert(marker.clone()) {
-                let wait = if self.net.chance(0.05) {
-                    self.net.range(20, 300)
-                } else {
-                    self.net.range(0, 15)
-                };
+                let wait = if self.net.chance(0.05) { self.net.range(20, 300) } else { self.net.range(0, 15) };
                 self.plan(wait, Event::Marker(marker.0, marker.1));
             }
         }
@@ -490,15 +409,9 @@ impl Simulation {
             }
             for (id, number, waiting) in &p.summary {
                 *owners.entry(*id).or_default() += 1;
-                let committed = progress
-                    .iter()
-                    .find(|x| x.task == *id)
-                    .map_or(0, |x| x.number);
+                let committed = progress.iter().find(|x| x.task == *id).map_or(0, |x| x.number);
                 if *waiting > 0 || *number != committed {
-                    return format!(
-                        "task {}: {waiting} rows or bytes wait, epoch {number} of {committed}",
-                        id.0
-                    );
+                    return format!("task {}: {waiting} rows or bytes wait, epoch {number} of {committed}", id.0);
                 }
             }
         }
@@ -523,27 +436,17 @@ impl Simulation {
 
     /// The running tasks at the end.
     pub(crate) fn live_tasks(&mut self) -> impl Iterator<Item = &mut Task> {
-        self.lives
-            .iter_mut()
-            .filter(|p| p.alive)
-            .flat_map(|p| p.worker.tasks())
+        self.lives.iter_mut().filter(|p| p.alive).flat_map(|p| p.worker.tasks())
     }
 
     /// Snapshots on the disks at the end, with the offset from which the changelog completes them.
     pub(crate) fn disks(&self) -> impl Iterator<Item = (TaskId, &Disk)> {
-        self.places
-            .iter()
-            .flat_map(|p| p.disk.iter().map(|(t, d)| (*t, d)))
+        self.places.iter().flat_map(|p| p.disk.iter().map(|(t, d)| (*t, d)))
     }
 
     /// A task as a process that never saw it would begin it.
     pub(crate) fn fresh_task(&self, id: TaskId) -> Result<Task, TaskError> {
-        Task::new(
-            id,
-            self.scenario.topology.clone(),
-            self.scenario.edge.as_ref(),
-            self.surroundings.clone(),
-        )
+        Task::new(id, self.scenario.topology.clone(), self.scenario.edge.as_ref(), self.surroundings.clone())
     }
 }
 

@@ -66,12 +66,7 @@ impl Simulation {
     /// A new process takes a slot; one that is there still goes on, not knowing.
     pub(super) fn start(&mut self, slot: u32) {
         let s = &self.scenario;
-        let worker = match Worker::new(
-            s.topology.clone(),
-            s.edge.clone(),
-            self.surroundings.clone(),
-            self.options.clone(),
-        ) {
+        let worker = match Worker::new(s.topology.clone(), s.edge.clone(), self.surroundings.clone(), self.options.clone()) {
             Ok(w) => w,
             Err(e) => return self.problem(format!("a worker cannot start: {e}")),
         };
@@ -98,15 +93,7 @@ impl Simulation {
         let globals = process.worker.global_partitions();
         self.lives.push(process);
         self.places[slot as usize].current = Some(life);
-        let ends = globals
-            .iter()
-            .map(|at| {
-                (
-                    at.clone(),
-                    self.broker.partition(at).map_or(0, |p| p.stable()),
-                )
-            })
-            .collect();
+        let ends = globals.iter().map(|at| (at.clone(), self.broker.partition(at).map_or(0, |p| p.stable()))).collect();
         self.plan(1, Event::ToWorker(life, Box::new(Input::GlobalEnds(ends))));
         for at in globals {
             self.read_from(life, at, 0, 0);
@@ -152,15 +139,9 @@ impl Simulation {
         p.summary.clear();
         let mut unbalanced = None;
         for t in p.worker.tasks() {
-            p.summary
-                .push((t.id, t.number(), t.pending_rows() + t.open_bytes()));
-            if look
-                && let Some((stage, counts)) = t.counts().into_iter().find(|(_, c)| !c.balanced())
-            {
-                unbalanced.get_or_insert(format!(
-                    "task {}, stage `{stage}`: the counts do not add up: {counts:?}",
-                    t.id.0
-                ));
+            p.summary.push((t.id, t.number(), t.pending_rows() + t.open_bytes()));
+            if look && let Some((stage, counts)) = t.counts().into_iter().find(|(_, c)| !c.balanced()) {
+                unbalanced.get_or_insert(format!("task {}, stage `{stage}`: the counts do not add up: {counts:?}", t.id.0));
             }
         }
         if look {
@@ -178,43 +159,24 @@ impl Simulation {
 
     fn execute(&mut self, life: Life, effect: Effect) {
         match effect {
-            Effect::Restore {
-                task,
-                incarnation,
-                partitions,
-                tables,
-            } => {
+            Effect::Restore { task, incarnation, partitions, tables } => {
                 self.count("restores");
-                self.lives[life]
-                    .restores
-                    .insert(task, RestoreRun::new(incarnation, partitions, tables));
+                self.lives[life].restores.insert(task, RestoreRun::new(incarnation, partitions, tables));
                 let wait = self.net.range(1, 40);
                 self.plan(wait, Event::Restore(life, task, incarnation));
             }
-            Effect::Read {
-                at,
-                offset,
-                incarnation,
-            } => self.read_from(life, at, offset, incarnation),
+            Effect::Read { at, offset, incarnation } => self.read_from(life, at, offset, incarnation),
             Effect::Stop { at } => {
                 self.lives[life].readers.remove(&at);
             }
             Effect::Pause { at } => {
                 self.count("pauses");
-                self.lives[life]
-                    .readers
-                    .entry(at)
-                    .and_modify(|r| r.paused = true);
+                self.lives[life].readers.entry(at).and_modify(|r| r.paused = true);
             }
             Effect::Resume { at } => self.resume(life, &at),
             Effect::Commit(set) => self.commit(life, Arc::new(set)),
             Effect::Resolve(tasks) => self.resolve(life, tasks),
-            Effect::Call {
-                task,
-                incarnation,
-                stage,
-                call,
-            } => self.call(life, task, incarnation, stage, &call),
+            Effect::Call { task, incarnation, stage, call } => self.call(life, task, incarnation, stage, &call),
             Effect::Release(tasks) => {
                 let p = &mut self.lives[life];
                 tasks.iter().for_each(|t| {
@@ -231,23 +193,11 @@ impl Simulation {
                 self.plan(wait, Event::Mark(life, task, incarnation));
             }
             Effect::Truncate { task, before } => {
-                let at = TopicPartition::new(
-                    ws_stream::task::changelog_topic(&self.scenario.topology.name),
-                    task.0,
-                );
-                let wait = if self.net.chance(0.2) {
-                    self.net.range(20, 600)
-                } else {
-                    self.net.range(1, 20)
-                };
+                let at = TopicPartition::new(ws_stream::task::changelog_topic(&self.scenario.topology.name), task.0);
+                let wait = if self.net.chance(0.2) { self.net.range(20, 600) } else { self.net.range(1, 20) };
                 self.plan(wait, Event::Truncate(at, before));
             }
-            Effect::Snapshot {
-                task,
-                from_offset,
-                positions,
-                snapshot,
-            } => self.keep(life, task, from_offset, positions, snapshot),
+            Effect::Snapshot { task, from_offset, positions, snapshot } => self.keep(life, task, from_offset, positions, snapshot),
             Effect::Stopped { task, error } => {
                 // Told before the group's own message came: another owner went on. Anything else is a defect.
                 if error.contains("another owner went on") {
@@ -279,26 +229,14 @@ impl Simulation {
         }
     }
 
-    fn keep(
-        &mut self,
-        life: Life,
-        task: TaskId,
-        from_offset: i64,
-        positions: Vec<(TopicPartition, i64)>,
-        snapshot: Snapshot,
-    ) {
+    fn keep(&mut self, life: Life, task: TaskId, from_offset: i64, positions: Vec<(TopicPartition, i64)>, snapshot: Snapshot) {
         let slot = self.lives[life].slot as usize;
         // The data folder is locked by the newest process of the slot.
         if self.places[slot].current != Some(life) {
             return;
         }
         self.count("snapshots");
-        let disk = self.places[slot].disk.entry(task).or_insert_with(|| Disk {
-            from_offset,
-            epoch: 0,
-            positions: Vec::new(),
-            chunks: BTreeMap::new(),
-        });
+        let disk = self.places[slot].disk.entry(task).or_insert_with(|| Disk { from_offset, epoch: 0, positions: Vec::new(), chunks: BTreeMap::new() });
         disk.from_offset = from_offset;
         disk.epoch = snapshot.epoch;
         disk.positions = positions;
@@ -306,23 +244,10 @@ impl Simulation {
     }
 
     pub(super) fn mark(&mut self, life: Life, task: TaskId, incarnation: u64) {
-        let at = TopicPartition::new(
-            ws_stream::task::changelog_topic(&self.scenario.topology.name),
-            task.0,
-        );
+        let at = TopicPartition::new(ws_stream::task::changelog_topic(&self.scenario.topology.name), task.0);
         let offset = self.broker.partition(&at).map_or(0, |p| p.high());
         let wait = self.net.range(1, 120);
-        self.plan(
-            wait,
-            Event::ToWorker(
-                life,
-                Box::new(Input::Mark {
-                    task,
-                    incarnation,
-                    offset,
-                }),
-            ),
-        );
+        self.plan(wait, Event::ToWorker(life, Box::new(Input::Mark { task, incarnation, offset })));
     }
 
     fn call(&mut self, life: Life, task: TaskId, incarnation: u64, stage: usize, call: &Call) {
@@ -339,10 +264,7 @@ impl Simulation {
                 }
                 1 => {
                     self.fault("prediction failed");
-                    result = Err(PredictError {
-                        predictor: call.predictor.clone(),
-                        message: "simulated".into(),
-                    });
+                    result = Err(PredictError { predictor: call.predictor.clone(), message: "simulated".into() });
                 }
                 2 => {
                     self.fault("prediction late");
@@ -350,10 +272,7 @@ impl Simulation {
                 }
                 3 => {
                     self.fault("prediction for other rows");
-                    result = (self.scenario.model)(
-                        &call.predictor,
-                        &call.rows.slice(0, call.rows.num_rows() / 2),
-                    );
+                    result = (self.scenario.model)(&call.predictor, &call.rows.slice(0, call.rows.num_rows() / 2));
                 }
                 _ => {
                     self.fault("prediction came twice");
@@ -362,45 +281,21 @@ impl Simulation {
             }
         }
         for _ in 0..times {
-            let answer = Answer {
-                id: call.id,
-                result: result.clone(),
-                version: self.scenario.model_version.clone(),
-                feature_hash: "f".into(),
-            };
-            self.plan(
-                wait,
-                Event::ToWorker(
-                    life,
-                    Box::new(Input::Answer {
-                        task,
-                        incarnation,
-                        stage,
-                        answer,
-                    }),
-                ),
-            );
+            let answer = Answer { id: call.id, result: result.clone(), version: self.scenario.model_version.clone(), feature_hash: "f".into() };
+            self.plan(wait, Event::ToWorker(life, Box::new(Input::Answer { task, incarnation, stage, answer })));
             wait += self.net.range(1, 90);
         }
     }
 
     /// What a commit must still own when it begins.
-    pub(super) fn still_owned(
-        &self,
-        life: Life,
-        set: &EpochSet,
-        losses: &BTreeMap<TaskId, u64>,
-    ) -> Result<(), String> {
+    pub(super) fn still_owned(&self, life: Life, set: &EpochSet, losses: &BTreeMap<TaskId, u64>) -> Result<(), String> {
         let p = &self.lives[life];
         for e in &set.epochs {
             if !p.owned.contains(&e.task) {
                 return Err(format!("task {} is not owned", e.task.0));
             }
             if !self.profile.forgetful_committer && p.losses.get(&e.task) != losses.get(&e.task) {
-                return Err(format!(
-                    "task {} was lost since its epoch was closed",
-                    e.task.0
-                ));
+                return Err(format!("task {} was lost since its epoch was closed", e.task.0));
             }
         }
         Ok(())

@@ -31,19 +31,8 @@ pub(super) struct RestoreRun {
 }
 
 impl RestoreRun {
-    pub(super) fn new(
-        incarnation: u64,
-        partitions: Vec<TopicPartition>,
-        tables: Vec<TopicPartition>,
-    ) -> Self {
-        RestoreRun {
-            incarnation,
-            partitions,
-            tables,
-            high: None,
-            position: 0,
-            skip_through: 0,
-        }
+    pub(super) fn new(incarnation: u64, partitions: Vec<TopicPartition>, tables: Vec<TopicPartition>) -> Self {
+        RestoreRun { incarnation, partitions, tables, high: None, position: 0, skip_through: 0 }
     }
 }
 
@@ -60,26 +49,10 @@ pub(crate) fn disk_records(disk: &Disk) -> Vec<Records> {
 }
 
 impl Simulation {
-    pub(super) fn read_from(
-        &mut self,
-        life: Life,
-        at: TopicPartition,
-        offset: i64,
-        incarnation: u64,
-    ) {
+    pub(super) fn read_from(&mut self, life: Life, at: TopicPartition, offset: i64, incarnation: u64) {
         self.tickets += 1;
         let ticket = self.tickets;
-        self.lives[life].readers.insert(
-            at.clone(),
-            Reader {
-                ticket,
-                offset,
-                incarnation,
-                paused: false,
-                planned: true,
-                arrives_ms: 0,
-            },
-        );
+        self.lives[life].readers.insert(at.clone(), Reader { ticket, offset, incarnation, paused: false, planned: true, arrives_ms: 0 });
         let wait = self.net.range(1, 20);
         self.plan(wait, Event::Fetch(life, at, ticket));
     }
@@ -96,23 +69,11 @@ impl Simulation {
     }
 
     pub(super) fn fetch(&mut self, life: Life, at: &TopicPartition, ticket: u64) {
-        let rows = if self.pace.chance(0.2) {
-            1
-        } else {
-            self.pace.range(1, 40)
-        };
-        let delay = if self.net.chance(self.profile.slow_fetch) {
-            self.net.range(50, 500)
-        } else {
-            self.net.range(0, 12)
-        };
+        let rows = if self.pace.chance(0.2) { 1 } else { self.pace.range(1, 40) };
+        let delay = if self.net.chance(self.profile.slow_fetch) { self.net.range(50, 500) } else { self.net.range(0, 12) };
         let again = self.pace.range(5, 25);
         let now = self.now_ms;
-        let Some(r) = self.lives[life]
-            .readers
-            .get_mut(at)
-            .filter(|r| r.ticket == ticket)
-        else {
+        let Some(r) = self.lives[life].readers.get_mut(at).filter(|r| r.ticket == ticket) else {
             return;
         };
         if r.paused {
@@ -120,28 +81,14 @@ impl Simulation {
             return;
         }
         let mut wait = again + 15;
-        match self
-            .broker
-            .partition(at)
-            .and_then(|p| p.read(at, r.offset, rows as usize))
-        {
+        match self.broker.partition(at).and_then(|p| p.read(at, r.offset, rows as usize)) {
             Err(e) => return self.problem(format!("reading: {e}")),
             Ok(records) if records.next_offset > r.offset => {
                 r.offset = records.next_offset;
                 r.arrives_ms = r.arrives_ms.max(now + delay);
                 wait = again;
                 let (incarnation, arrives) = (r.incarnation, r.arrives_ms);
-                self.plan_at(
-                    arrives,
-                    Event::ToWorker(
-                        life,
-                        Box::new(Input::Records {
-                            at: at.clone(),
-                            incarnation,
-                            records,
-                        }),
-                    ),
-                );
+                self.plan_at(arrives, Event::ToWorker(life, Box::new(Input::Records { at: at.clone(), incarnation, records })));
             }
             Ok(_) => {}
         }
@@ -151,75 +98,35 @@ impl Simulation {
     /// The next piece of a restore: the changelog's end and a snapshot first, then the changelog up to that end as a
     /// committed reader sees it, then the log's progress.
     pub(super) fn restore_step(&mut self, life: Life, task: TaskId, incarnation: u64) {
-        let at = TopicPartition::new(
-            ws_stream::task::changelog_topic(&self.scenario.topology.name),
-            task.0,
-        );
+        let at = TopicPartition::new(ws_stream::task::changelog_topic(&self.scenario.topology.name), task.0);
         let Ok(changelog) = self.broker.partition(&at) else {
             return;
         };
         let (start, high) = (changelog.start(), changelog.high());
         let slot = self.lives[life].slot as usize;
-        let Some(run) = self.lives[life]
-            .restores
-            .get_mut(&task)
-            .filter(|r| r.incarnation == incarnation)
-        else {
+        let Some(run) = self.lives[life].restores.get_mut(&task).filter(|r| r.incarnation == incarnation) else {
             return;
         };
         let Some(end) = run.high else {
             run.high = Some(high);
             run.position = start;
-            if let Some(disk) = self.places[slot]
-                .disk
-                .get(&task)
-                .filter(|d| d.from_offset >= start)
-                .cloned()
-            {
+            if let Some(disk) = self.places[slot].disk.get(&task).filter(|d| d.from_offset >= start).cloned() {
                 run.position = disk.from_offset;
                 run.skip_through = disk.epoch;
                 self.count("snapshots loaded");
                 for records in disk_records(&disk) {
-                    self.step(
-                        life,
-                        Input::State {
-                            task,
-                            incarnation,
-                            records,
-                            skip_through: 0,
-                        },
-                    );
+                    self.step(life, Input::State { task, incarnation, records, skip_through: 0 });
                 }
-                self.step(
-                    life,
-                    Input::SnapshotTag {
-                        task,
-                        incarnation,
-                        epoch: disk.epoch,
-                        positions: disk.positions,
-                    },
-                );
+                self.step(life, Input::SnapshotTag { task, incarnation, epoch: disk.epoch, positions: disk.positions });
             }
             return self.restore_again(life, task, incarnation);
         };
         if run.position < end {
-            let (from, skip_through, rows) = (
-                run.position,
-                run.skip_through,
-                self.pace.range(1, 60) as usize,
-            );
+            let (from, skip_through, rows) = (run.position, run.skip_through, self.pace.range(1, 60) as usize);
             match changelog.read(&at, from, rows) {
                 Ok(records) if records.next_offset > from => {
                     run.position = records.next_offset;
-                    self.step(
-                        life,
-                        Input::State {
-                            task,
-                            incarnation,
-                            records,
-                            skip_through,
-                        },
-                    );
+                    self.step(life, Input::State { task, incarnation, records, skip_through });
                 }
                 Ok(_) => self.count("restores waiting for a transaction"),
                 Err(_) => {
@@ -236,37 +143,15 @@ impl Simulation {
         };
         let start_of = |at: &TopicPartition| self.broker.partition(at).map_or(0, |p| p.start());
         let end_of = |at: &TopicPartition| self.broker.partition(at).map_or(0, |p| p.stable());
-        let starts = run
-            .partitions
-            .iter()
-            .chain(&run.tables)
-            .map(|at| (at.clone(), start_of(at)))
-            .collect();
-        let table_ends = run
-            .tables
-            .iter()
-            .map(|at| (at.clone(), end_of(at)))
-            .collect();
+        let starts = run.partitions.iter().chain(&run.tables).map(|at| (at.clone(), start_of(at))).collect();
+        let table_ends = run.tables.iter().map(|at| (at.clone(), end_of(at))).collect();
         self.lives[life].restores.remove(&task);
         self.count("restores done");
-        self.step(
-            life,
-            Input::Restored {
-                task,
-                incarnation,
-                committed: progress.first().map_or(0, |p| p.number),
-                starts,
-                table_ends,
-            },
-        );
+        self.step(life, Input::Restored { task, incarnation, committed: progress.first().map_or(0, |p| p.number), starts, table_ends });
     }
 
     fn restore_again(&mut self, life: Life, task: TaskId, incarnation: u64) {
-        let wait = if self.net.chance(self.profile.slow_fetch) {
-            self.net.range(50, 400)
-        } else {
-            self.net.range(2, 20)
-        };
+        let wait = if self.net.chance(self.profile.slow_fetch) { self.net.range(50, 400) } else { self.net.range(2, 20) };
         self.plan(wait, Event::Restore(life, task, incarnation));
     }
 }

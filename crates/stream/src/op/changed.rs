@@ -50,17 +50,17 @@ impl Operator for Changed {
         let of: Vec<ArrayRef> = self.of.iter().map(|i| rows.column(*i).clone()).collect();
         let times = times(&rows);
         let (mut news, mut keyless, mut key, mut row) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for i in 0..rows.num_rows() {
+        for (i, time_ms) in times.iter().enumerate() {
             let Some(key) = keys.get(i, &mut key) else {
                 keyless.push(i as u32);
                 continue;
             };
             row.clear();
-            row.extend_from_slice(&times[i].to_le_bytes());
+            row.extend_from_slice(&time_ms.to_le_bytes());
             self.codec.write(&of, i, &mut row);
             let key = self.last.key(key);
             let emit = match self.last.get(key, 0).map(|last| last.split_at(8)) {
-                Some((at, last)) => at_ms(at) <= times[i] && *last != row[8..],
+                Some((at, last)) => at_ms(at) <= *time_ms && *last != row[8..],
                 None => first.as_ref().is_none_or(|f| f.value(i)),
             };
             if emit {

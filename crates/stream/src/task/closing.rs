@@ -8,8 +8,9 @@ impl Task {
         Committed { positions: self.positions.clone(), counts }
     }
 
-    /// Closes the open epoch; `None` when nothing happened in it. The last one must be resolved.
-    pub fn close(&mut self, incarnation: u64) -> Result<Option<Epoch>, TaskError> {
+    /// Closes the open epoch; `None` when nothing happened in it. The last one must be resolved. `now_ms` is when: a log
+    /// that keeps records for a time goes by it.
+    pub fn close(&mut self, incarnation: u64, now_ms: i64) -> Result<Option<Epoch>, TaskError> {
         debug_assert!(self.closed.is_none(), "the closed epoch must be resolved first");
         let number = self.number + 1;
         let positions: Vec<_> = self.positions.iter().map(|(k, v)| (k.clone(), *v)).collect();
@@ -54,15 +55,15 @@ impl Task {
         self.base.written = self.base.active.is_some();
         for part in base {
             self.base.round_bytes += part.len();
-            changelog.push(self.id.0, 0, Some(&key), Some(&part), &[]);
+            changelog.push(self.id.0, now_ms, Some(&key), Some(&part), &[]);
         }
         for part in delta.finish() {
             self.base.delta_bytes += part.len();
-            changelog.push(self.id.0, 0, Some(&key), Some(&part), &[]);
+            changelog.push(self.id.0, now_ms, Some(&key), Some(&part), &[]);
         }
         let mut manifests = Appends::new(manifest_topic(&self.topology.name));
         let watermarks: Vec<i64> = self.sources.iter().map(Source::watermark_ms).collect();
-        manifests.push(self.id.0, 0, Some(&key), Some(manifest.to_json(number, &watermarks).as_bytes()), &[]);
+        manifests.push(self.id.0, now_ms, Some(&key), Some(manifest.to_json(number, &watermarks).as_bytes()), &[]);
         appends.extend([changelog, manifests]);
         self.number = number;
         self.closed = Some(self.image());

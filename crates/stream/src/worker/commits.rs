@@ -14,7 +14,7 @@ impl Worker {
         let mut set = EpochSet { id: self.next_id, epochs: Vec::new() };
         let mut failed = Vec::new();
         for (id, slot) in self.slots.iter_mut().filter(|(_, s)| !matches!(s.phase, Phase::Restoring) && !s.revoked) {
-            match slot.task.close(slot.incarnation) {
+            match slot.task.close(slot.incarnation, now_ms) {
                 Ok(Some(epoch)) => {
                     slot.in_flight = true;
                     set.epochs.push(epoch);
