@@ -187,7 +187,7 @@ impl Worker {
     }
 
     fn set(&self, number: u64, appends: Appends) -> EpochSet {
-        EpochSet { id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends: vec![appends] }] }
+        EpochSet { losses: 0, id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends: vec![appends] }] }
     }
 
     /// Until it is certain that the epoch is committed.

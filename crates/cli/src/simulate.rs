@@ -23,7 +23,7 @@ pub struct SimArgs {
 pub fn run(args: &SimArgs) -> Result<(), Failure> {
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let started = Instant::now();
-    let summary = run_many(args.from..args.from + args.seeds, &SimOptions::default(), threads);
+    let summary = run_many(args.from..args.from + args.seeds, &SimOptions::standard()?, threads);
     println!("{summary}");
     println!("took {:.1} s", started.elapsed().as_secs_f64());
     if summary.passed() { Ok(()) } else { Err(format!("{} of {} seeds failed", summary.failed.len(), summary.seeds).into()) }

@@ -327,7 +327,8 @@ impl Driver<'_> {
                     self.reader.resume(&at)?;
                 }
             }
-            Effect::Commit(set) => {
+            Effect::Commit(mut set) => {
+                set.losses = self.membership.losses();
                 self.commit_started = Some(Instant::now());
                 self.count_rungs();
                 self.commits.send(CommitWork::Commit(set)).map_err(|_| gone("commit"))?;

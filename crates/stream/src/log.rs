@@ -92,6 +92,9 @@ pub struct EpochSet {
     pub id: u64,
     /// The epochs, at most one per task.
     pub epochs: Vec<Epoch>,
+    /// [`Membership::losses`] when the set was handed over. A task lost since then is not this member's to commit, even
+    /// if it was won back meanwhile: another owner may have gone on in between.
+    pub losses: u64,
 }
 
 impl EpochSet {
@@ -232,6 +235,10 @@ pub enum Ownership {
 pub trait Membership: Send {
     /// Heartbeats, and tells what changed.
     fn poll(&mut self) -> Result<Vec<Ownership>, LogError>;
+    /// How often tasks were lost so far; logs that never take tasks away stay at 0.
+    fn losses(&self) -> u64 {
+        0
+    }
     /// Tells the group that revoked tasks are free for others.
     fn release(&mut self, tasks: &[TaskId]) -> Result<(), LogError>;
     /// Leaves the group, so that others take over at once.

@@ -140,6 +140,9 @@ fn each_poisoned_record_costs_one_dead_letter_and_no_neighbour() {
         let cases = cases(&folder);
         let devices = u32::try_from(cases.len()).expect("few");
         world::put(&folder, &world::references(devices + 2));
+        // A poisoned reference costs itself: the versions before it stay.
+        folder.append("ref.container", "c-1", Some(b"garbage"), T0);
+        folder.append("ref.container", "c-2", Some(&[0, 0, 0]), T0);
         for case in &cases {
             put_good(&case.device, T0 - 10 * MINUTE_MS, 0.30);
         }
@@ -195,6 +198,9 @@ fn each_poisoned_record_costs_one_dead_letter_and_no_neighbour() {
     let watermark = pipeline["watermark_ms"].as_i64().expect("a watermark");
     assert!(watermark <= T0 + 10 * MINUTE_MS, "a clock a year ahead moved the watermark to {watermark}");
     assert!(metrics.lines().any(|l| l.contains("dead") && l.contains("sane") && l.ends_with(" 3")), "{metrics}");
+
+    let rejected = metrics.lines().find(|l| l.starts_with("ws_table_rejected_rows_total{topic=\"ref.container\"}"));
+    assert!(rejected.is_some_and(|l| l.ends_with(" 2")), "{rejected:?}");
 
     let folder = Folder::open(&app.data);
     letters(&folder, &mut bad);

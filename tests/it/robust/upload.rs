@@ -41,7 +41,7 @@ fn an_upload_newest_first_ends_in_the_same_features_as_one_in_order() {
 
     let features = Folder::open(&app.data).read("bin.features");
     let last = |device: &str| -> Value {
-        let rows = features.iter().filter(|f| f.text("device_id") == device);
+        let mut rows = features.iter().filter(|f| f.text("device_id") == device);
         rows.next_back().expect("rows of the device").value.clone()
     };
     let (first, second) = (last("d-1"), last("d-2"));

@@ -71,7 +71,7 @@ fn a_producer_epoch_that_was_superseded_cannot_commit_even_if_it_owns_the_tasks(
     let member = group.join("g", 0, 1).unwrap();
     drop(group);
     let committer = || EmbeddedCommitter { core: log.core.clone(), group: "g".into(), identity: "g.0".into(), member, epoch: None };
-    let set = |number| EpochSet { id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends: vec![] }] };
+    let set = |number| EpochSet { losses: 0, id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends: vec![] }] };
     let (mut old, mut new) = (committer(), committer());
     old.open().unwrap();
     assert_eq!(old.commit(&set(1)), Outcome::Committed);
@@ -279,7 +279,7 @@ fn a_full_disk_is_told_clearly_and_writing_goes_on_when_there_is_space_again() {
     let set = |number: u64| {
         let mut a = Appends::new("t".into());
         a.push(0, 1, Some(number.to_string().as_bytes()), Some(&noise), &[]);
-        EpochSet { id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends: vec![a] }] }
+        EpochSet { losses: 0, id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends: vec![a] }] }
     };
     let mut committed = 0u64;
     let why = loop {
@@ -369,7 +369,7 @@ fn child_that_writes_until_killed() {
     loop {
         number += 1;
         let appends = (0..2).map(|p| numbered("t", p, number as u32..number as u32 + 1)).collect();
-        let set = EpochSet { id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends }] };
+        let set = EpochSet { losses: 0, id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends }] };
         assert_eq!(committer.commit(&set), Outcome::Committed);
         let fresh = dir.join("acknowledged.new");
         std::fs::write(&fresh, number.to_string()).unwrap();

@@ -180,7 +180,7 @@ impl Committer for KafkaCommitter {
             Err(e) => return Outcome::Aborted(format!("positions: {e}")),
         };
         // The broker checks the generation but not who owns the partitions: that is checked here, at the same moment.
-        let metadata = match self.shared.begin(set.epochs.iter().map(|e| e.task)) {
+        let metadata = match self.shared.begin(set.epochs.iter().map(|e| e.task), set.losses) {
             Ok(metadata) => metadata,
             Err(why) => return Outcome::Aborted(why),
         };

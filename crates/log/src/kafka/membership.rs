@@ -27,6 +27,8 @@ struct State {
     revoked: Vec<TaskId>,
     unreleased: BTreeSet<TaskId>,
     news: Vec<Ownership>,
+    /// How often tasks were lost.
+    losses: u64,
     /// Leaving: what is revoked is given back without asking.
     leaving: bool,
 }
@@ -73,6 +75,7 @@ impl ConsumerContext for GroupContext {
             }
             state.owned.retain(|t| !tasks.contains(t));
             if !tasks.is_empty() {
+                state.losses += 1;
                 state.news.push(Ownership::Lost(tasks));
             }
             drop(state);
@@ -100,6 +103,9 @@ pub(super) fn join(config: Arc<KafkaConfig>, member: &Member) -> Result<Arc<Shar
         &[("heartbeat.interval.ms", "1000"), ("topic.metadata.refresh.interval.ms", "60000")],
         &[
             ("group.id", member.group()),
+            // A process that comes back in its slot within a session takes its tasks up at once, without a rebalance, and
+            // a second process in a slot is told apart: the first one is refused from then on. `leave` still leaves.
+            ("group.instance.id", member.transactional_id()),
             ("partition.assignment.strategy", "cooperative-sticky".into()),
             ("session.timeout.ms", limits.session_timeout_ms.to_string()),
             ("max.poll.interval.ms", limits.poll_interval_ms.max(limits.session_timeout_ms).to_string()),
@@ -121,11 +127,14 @@ pub(super) fn join(config: Arc<KafkaConfig>, member: &Member) -> Result<Arc<Shar
 impl Shared {
     /// Checks that all these tasks are owned and answers the group metadata of the same moment: a generation that ends
     /// later is refused by the broker.
-    pub fn begin(&self, mut tasks: impl Iterator<Item = TaskId>) -> Result<ConsumerGroupMetadata, String> {
+    pub fn begin(&self, mut tasks: impl Iterator<Item = TaskId>, losses: u64) -> Result<ConsumerGroupMetadata, String> {
         let Some(consumer) = &self.consumer else {
             return Err("the membership is closed".into());
         };
         let state = consumer.context().state();
+        if state.losses != losses {
+            return Err(format!("tasks of {} were lost since the epochs were closed", self.group));
+        }
         if let Some(task) = tasks.find(|t| !state.owned.contains(t)) {
             return Err(format!("lost task {} of {}", task.0, self.group));
         }
@@ -183,6 +192,7 @@ impl Membership for KafkaMembership {
             let lost: Vec<TaskId> = std::mem::take(&mut state.unreleased).into_iter().collect();
             state.owned.retain(|t| !lost.contains(t));
             if !lost.is_empty() {
+                state.losses += 1;
                 state.news.push(Ownership::Lost(lost));
             }
             drop(state);
@@ -190,6 +200,10 @@ impl Membership for KafkaMembership {
             state = consumer.context().state();
         }
         Ok(std::mem::take(&mut state.news))
+    }
+
+    fn losses(&self) -> u64 {
+        self.shared.consumer.as_ref().map_or(u64::MAX, |c| c.context().state().losses)
     }
 
     fn release(&mut self, tasks: &[TaskId]) -> Result<(), LogError> {
@@ -252,6 +266,14 @@ fn report(shared: &Shared, error: &KafkaError) -> Result<(), LogError> {
                 | E::FencedInstanceId
         )
     );
+    let fatal = shared.consumer.as_ref().and_then(|c| c.client().fatal_error());
+    if let Some((E::FencedInstanceId, cause)) = fatal {
+        return Err(LogError::Fatal {
+            what: format!("taking part in {}", shared.group),
+            cause,
+            hint: "another process has the same slot of this topology now: give each process a slot of its own (engine.slot)".into(),
+        });
+    }
     if lasting || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
         return Err(shared.config.failed(&format!("taking part in {}", shared.group), error));
     }

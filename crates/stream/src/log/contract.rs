@@ -310,5 +310,5 @@ fn epoch(task: u32, number: u64, positions: Vec<(TopicPartition, i64)>, appends:
 }
 
 fn one(epoch: Epoch) -> EpochSet {
-    EpochSet { id: epoch.number, epochs: vec![epoch] }
+    EpochSet { losses: 0, id: epoch.number, epochs: vec![epoch] }
 }

@@ -11,7 +11,7 @@ impl Worker {
         if now_ms < self.next_commit_ms && !early && !(self.stopping && self.retries == 0) {
             return;
         }
-        let mut set = EpochSet { id: self.next_id, epochs: Vec::new() };
+        let mut set = EpochSet { losses: 0, id: self.next_id, epochs: Vec::new() };
         let mut failed = Vec::new();
         for (id, slot) in self.slots.iter_mut().filter(|(_, s)| !matches!(s.phase, Phase::Restoring) && !s.revoked) {
             match slot.task.close(slot.incarnation, now_ms) {

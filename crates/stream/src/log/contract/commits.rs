@@ -29,6 +29,7 @@ pub fn a_failed_commit_leaves_nothing_visible(log: &dyn Log, prefix: &str) {
     worker.commit(&one(epoch(0, 1, vec![], vec![values(&out, 0, &["first"])])));
     for (why, impossible) in [("the topic does not exist", values(&missing, 0, &["x"])), ("there is no such partition", values(&out, 77, &["x"]))] {
         let set = EpochSet {
+            losses: 0,
             id: 2,
             epochs: vec![
                 epoch(0, 2, vec![], vec![values(&out, 0, &["ghost"]), values(&out, 1, &["ghost"])]),
@@ -66,6 +67,7 @@ pub fn several_tasks_commit_at_once(log: &dyn Log, prefix: &str) {
     let out = topic(log, &format!("{prefix}.out"), 1);
     let mut worker = Worker::alone(log, &format!("{prefix}-several"), 3);
     let set = |a: u64, c: u64| EpochSet {
+        losses: 0,
         id: a,
         epochs: vec![epoch(0, a, vec![], vec![values(&out, 0, &[&format!("0-{a}")])]), epoch(2, c, vec![], vec![values(&out, 0, &[&format!("2-{c}")])])],
     };

@@ -124,7 +124,7 @@ fn draw_set(dice: &mut Dice, model: &Visible, first: Appends, name: &Arc<str>, s
         std::mem::swap(&mut second, &mut renamed);
         epochs.push(epoch(b, model.numbers[b as usize] + 1, vec![], vec![second]));
     }
-    EpochSet { id: step as u64, epochs }
+    EpochSet { losses: 0, id: step as u64, epochs }
 }
 
 fn apply(model: &mut Visible, batch: &Appends) {

@@ -41,6 +41,7 @@ pub fn tasks_of_others_cannot_be_committed(log: &dyn Log, prefix: &str) {
     settle(&mut [&mut a, &mut b], |w| w.iter().all(|w| w.owned.len() == 1), "each of two members owns one task");
     let (mine, others) = (*a.owned.first().expect("a task"), *b.owned.first().expect("a task"));
     let set = EpochSet {
+        losses: 0,
         id: 1,
         epochs: [mine, others].map(|task| Epoch { task, incarnation: 1, number: 1, positions: vec![], appends: vec![values(&out, 0, &["ghost"])] }).into(),
     };
