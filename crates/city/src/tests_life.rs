@@ -265,36 +265,3 @@ fn odd_sizes_live_too() {
         assert!(!references.is_empty() && of(&events, "bin.telemetry").count() > 0);
     }
 }
-
-/// Run with `--ignored --nocapture` to see what the default city looks like and how fast it lives.
-#[test]
-#[ignore = "prints figures, asserts nothing"]
-fn figures_of_the_default_city() {
-    let mut city = City::new(CityConfig::default());
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for event in city.references() {
-        *counts.entry(event.topic).or_default() += 1;
-    }
-    println!("references {counts:?}");
-    counts.clear();
-    for _ in 0..14 * 24 {
-        for event in live(&mut city, 1) {
-            *counts.entry(event.topic).or_default() += 1;
-        }
-    }
-    println!("{} events in 14 days: {counts:?}", counts.values().sum::<usize>());
-    let start_ms = city.config().start_ms;
-    let found: Vec<f64> = city.truth().emptyings().iter().filter(|e| e.at_ms >= start_ms).map(|e| e.level_before).collect();
-    for tenth in 0..12 {
-        let count = found.iter().filter(|level| (**level * 10.0) as usize == tenth).count();
-        println!("level before emptying {:.1}: {:.3}", f64::from(tenth as u32) / 10.0, count as f64 / found.len() as f64);
-    }
-    let intervals: BTreeMap<u32, usize> = city.rounds.sites.iter().fold(BTreeMap::new(), |mut map, site| {
-        *map.entry(site.visits_per_week).or_default() += 1;
-        map
-    });
-    println!("sites by visits a week {intervals:?}");
-    let mut faults: BTreeMap<FaultKind, usize> = BTreeMap::new();
-    city.truth().faults().iter().for_each(|fault| *faults.entry(fault.kind).or_default() += 1);
-    println!("faults {faults:?}");
-}

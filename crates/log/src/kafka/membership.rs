@@ -102,10 +102,9 @@ pub(super) fn join(config: Arc<KafkaConfig>, member: &Member) -> Result<Arc<Shar
     let client = config.client(
         &[("heartbeat.interval.ms", "1000"), ("topic.metadata.refresh.interval.ms", "60000")],
         &[
+            // Without `group.instance.id`: a static member would be back at once after a crash, but one whose request to
+            // join meets a restarting broker is fenced by itself, for good (seen).
             ("group.id", member.group()),
-            // A process that comes back in its slot within a session takes its tasks up at once, without a rebalance, and
-            // a second process in a slot is told apart: the first one is refused from then on. `leave` still leaves.
-            ("group.instance.id", member.transactional_id()),
             ("partition.assignment.strategy", "cooperative-sticky".into()),
             ("session.timeout.ms", limits.session_timeout_ms.to_string()),
             ("max.poll.interval.ms", limits.poll_interval_ms.max(limits.session_timeout_ms).to_string()),
@@ -266,14 +265,6 @@ fn report(shared: &Shared, error: &KafkaError) -> Result<(), LogError> {
                 | E::FencedInstanceId
         )
     );
-    let fatal = shared.consumer.as_ref().and_then(|c| c.client().fatal_error());
-    if let Some((E::FencedInstanceId, cause)) = fatal {
-        return Err(LogError::Fatal {
-            what: format!("taking part in {}", shared.group),
-            cause,
-            hint: "another process has the same slot of this topology now: give each process a slot of its own (engine.slot)".into(),
-        });
-    }
     if lasting || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
         return Err(shared.config.failed(&format!("taking part in {}", shared.group), error));
     }

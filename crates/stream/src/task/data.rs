@@ -10,12 +10,12 @@ impl Task {
         self.open.manifest.consumed(at, from, records.next_offset);
         self.positions.insert(at.clone(), records.next_offset);
         match feed {
-            Feed::Table(t) => self.feed_table(t, at, records, now_ms),
+            Feed::Table(t) => self.feed_table(t, at, records),
             Feed::Input(i) => {
                 let stage = self.topology.inputs[i].id.clone();
                 let mut refused = Vec::new();
                 let runs = self.sources[i].process(records, &mut refused).map_err(|error| TaskError::Stage { stage: stage.clone(), error })?;
-                self.refuse(&stage, at, records, refused, now_ms);
+                self.refuse(&stage, at, records, refused);
                 let others = self.sources.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, s)| s.watermark_ms()).min().unwrap_or(i64::MAX);
                 for run in runs {
                     if run.rows.num_rows() > 0 {
@@ -63,7 +63,7 @@ impl Task {
         TopicPartition::new(self.topology.inputs.first().map_or_else(|| Arc::from(""), |i| i.topic.clone()), self.id.0)
     }
 
-    pub(super) fn feed_table(&mut self, t: usize, at: &TopicPartition, records: &Records, now_ms: i64) -> Result<(), TaskError> {
+    pub(super) fn feed_table(&mut self, t: usize, at: &TopicPartition, records: &Records) -> Result<(), TaskError> {
         let id = self.topology.tables[t].id.clone();
         let (Some(table), Some(decoder)) = (self.tables[t].as_mut(), self.table_decoders[t].as_mut()) else { return Ok(()) };
         let decoded = decoder.decode(records);
@@ -85,7 +85,7 @@ impl Task {
             time_ms: None,
         });
         let refused = undecoded.chain(unusable).collect();
-        self.refuse(&id, at, records, refused, now_ms);
+        self.refuse(&id, at, records, refused);
         Ok(())
     }
 
@@ -211,7 +211,7 @@ impl Task {
         Ok(())
     }
 
-    pub(super) fn refuse(&mut self, stage: &str, at: &TopicPartition, records: &Records, refused: Vec<Refused>, now_ms: i64) {
+    pub(super) fn refuse(&mut self, stage: &str, at: &TopicPartition, records: &Records, refused: Vec<Refused>) {
         for r in refused {
             let letter = DeadLetter {
                 offset: records.rows[r.row].offset,
@@ -222,7 +222,7 @@ impl Task {
                 error: r.error,
                 schema_id: r.schema_id,
                 observed_at: r.time_ms,
-                received_at: now_ms,
+                received_at: records.rows[r.row].timestamp_ms,
                 ..DeadLetter::default()
             };
             self.letter(at, letter);
@@ -247,13 +247,17 @@ impl Task {
                     error: if side.detail.is_empty() { kind_words(side.kind).to_string() } else { side.detail.clone() },
                     schema_id: None,
                     observed_at: Some(crate::batch::times(&side.rows)[i]),
-                    received_at: now_ms,
+                    // The log's time of the original, like every replay would tell; without it, that of this process.
+                    received_at: row.and_then(|x| Some(records?.rows.get(x)?.timestamp_ms)).unwrap_or(now_ms),
                 },
             );
         }
     }
 
-    pub(super) fn letter(&mut self, at: &TopicPartition, letter: DeadLetter) {
+    pub(super) fn letter(&mut self, at: &TopicPartition, mut letter: DeadLetter) {
+        if letter.tenant.is_empty() {
+            letter.tenant = "unknown".into();
+        }
         self.open.bytes += 256 + letter.value.as_ref().map_or(0, Vec::len);
         self.open.letters.entry(at.clone()).or_default().push(letter);
     }

@@ -1,3 +1,5 @@
+//! Behaviour of windows since a reset: by hand, against a definition, and under random roll-backs and restores.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
