@@ -187,14 +187,18 @@ impl Worker {
     }
 
     fn set(&self, number: u64, appends: Appends) -> EpochSet {
-        EpochSet { losses: 0, id: number, epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends: vec![appends] }] }
+        EpochSet {
+            losses: self.membership.losses(),
+            id: number,
+            epochs: vec![Epoch { task: TaskId(0), incarnation: 1, number, positions: vec![], appends: vec![appends] }],
+        }
     }
 
     /// Until it is certain that the epoch is committed.
     fn commit(&mut self, number: u64) {
         let mut appends = Appends::new(self.out.topic.clone());
         appends.push(0, number as i64, Some(b"k"), Some(number.to_string().as_bytes()), &[]);
-        let set = self.set(number, appends);
+        let mut set = self.set(number, appends);
         let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             assert!(Instant::now() < deadline, "epoch {number} was never committed");
@@ -219,6 +223,8 @@ impl Worker {
             }
             self.failures += 1;
             self.wait_owned();
+            // This worker hands the same epoch over anew, as its task was not lost to anybody else.
+            set.losses = self.membership.losses();
         }
     }
 
