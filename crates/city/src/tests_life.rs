@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::calendar::{DAY_MS, HOUR_MS, MINUTE_MS};
-use crate::{City, CityConfig, Event, FaultKind, FaultRates};
+use crate::{City, CityConfig, Event, FaultRates};
 
 pub(crate) fn config(bins: usize, trucks: usize, faults: FaultRates) -> CityConfig {
     CityConfig { bins, trucks, faults, ..CityConfig::default() }

@@ -3,7 +3,7 @@
 //! Read in this order: [`series`] (rows → one time series per device on a container) → [`labels`] (what really
 //! happened after each row: labelled, censored or expired) → [`questions`] (sampled examples) → [`split`] (train, calibration, test by time) → [`leak`]
 //! (no feature may know the future) → [`boost`] and [`calibrate`] (LightGBM, isotonic, conformal) → [`fill`]
-//! (training) → [`evaluate`] and [`report`] (baselines beside the model) → [`next_day`] (daily sensors: full
+//! (training) → [`mod@evaluate`] and [`report`] (baselines beside the model) → [`next_day`] (daily sensors: full
 //! tomorrow?). The reasons for the choices are in `docs/models.md`.
 //!
 //! Deliberately absent: any clock (the caller passes `trained_at_ms`), any file access besides the model store, and

@@ -1,5 +1,5 @@
 //! What a log must offer: partitioned, ordered, durable records; transactions that carry appends and progress
-//! together; ownership of tasks. Three implementations pass one contract suite ([`contract`]): Kafka, the embedded
+//! together; ownership of tasks. Three implementations pass one contract suite (module `contract`): Kafka, the embedded
 //! log and the simulated one.
 //!
 //! The unit of commit is an [`EpochSet`]: closed epochs of several tasks in one transaction. Progress is the

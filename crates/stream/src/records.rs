@@ -75,7 +75,7 @@ pub struct RecordsBuilder {
 }
 
 impl RecordsBuilder {
-    /// Appends one record; `headers` is an encoded block of [`HeaderWriter`] or empty.
+    /// Appends one record; `headers` is an encoded block of [`write_header`] or empty.
     pub fn push(&mut self, offset: i64, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) {
         let key = put(&mut self.buffer, key);
         let value = put(&mut self.buffer, value);
