@@ -46,7 +46,7 @@ pub fn run() -> Result<(), Failure> {
     let board = Board::default();
     let snapshots: Option<PathBuf> = None;
     let engine = Engine::start(EngineOptions {
-        topology: Arc::new(topology),
+        slices: vec![Arc::new(topology)],
         log: log.clone(),
         edge: Arc::new(edge),
         models: Models::default(),

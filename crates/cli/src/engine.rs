@@ -1,4 +1,4 @@
-//! Workers of one topology in this process, with what stands around them: topics checked, models, status.
+//! Workers of one topology in this process, for each of its slices, with what stands around them: topics checked, models, status.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use ws_runtime::driver::{DriverError, DriverOptions, run};
 use ws_runtime::models::Models;
-use ws_runtime::prepare::{PrepareError, prepare};
+use ws_runtime::prepare::{PrepareError, check_formats, prepare_slices};
 use ws_runtime::status::Board;
 use ws_stream::log::Log;
 use ws_stream::spec::Topology;
@@ -15,8 +15,8 @@ use ws_stream::worker::WorkerOptions;
 
 /// What an engine runs on.
 pub struct EngineOptions {
-    /// The topology.
-    pub topology: Arc<Topology>,
+    /// The topology's slices, each after those that it reads from.
+    pub slices: Vec<Arc<Topology>>,
     /// The log.
     pub log: Arc<dyn Log>,
     /// Codecs.
@@ -64,12 +64,19 @@ impl Engine {
     /// Checks topics and starts the workers.
     pub fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         let mut admin = options.log.admin()?;
-        let prepared = prepare(&options.topology, admin.as_mut(), options.create_outputs)?;
-        let (board, stop) = (options.board.clone(), Arc::new(AtomicBool::new(false)));
+        let all = prepare_slices(&options.slices, admin.as_mut(), options.create_outputs)?;
+        check_formats(options.log.as_ref(), &options.slices, &all)?;
+        let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        for i in 0..options.workers.clamp(1, prepared.tasks.max(1)) {
+        let workers = options
+            .slices
+            .iter()
+            .zip(&all)
+            .zip(0u32..)
+            .flat_map(|((topology, prepared), n)| (0..options.workers.clamp(1, prepared.tasks.max(1))).map(move |i| (topology, prepared, n, i)));
+        for (topology, prepared, n, i) in workers {
             let driver = DriverOptions {
-                topology: options.topology.clone(),
+                topology: topology.clone(),
                 log: options.log.clone(),
                 edge: options.edge.clone(),
                 models: options.models.clone(),
@@ -78,9 +85,9 @@ impl Engine {
                 snapshots: options.snapshots.clone(),
                 worker: options.worker.clone(),
             };
-            let (board, stop) = (board.clone(), stop.clone());
+            let (board, stop) = (options.board.of_slice(n), stop.clone());
             board.update(driver.slot, |s| s.waiting_for = "workers are starting".into());
-            let name = format!("worker-{}", driver.slot);
+            let name = format!("worker-{}-{}", driver.topology.name, driver.slot);
             threads.push(std::thread::Builder::new().name(name).spawn(move || {
                 let ended = run(driver, &board, &stop);
                 if let Err(e) = &ended {

@@ -17,6 +17,8 @@ mod run;
 mod schema;
 mod serve;
 mod simulate;
+#[cfg(test)]
+mod slices_test;
 mod status;
 mod topology;
 mod train;

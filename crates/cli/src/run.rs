@@ -109,10 +109,12 @@ pub fn open_log(c: &Config) -> Result<Arc<dyn Log>, Failure> {
 
 /// On the embedded log this process is the broker: inputs and tables that are missing are made, so that producers can
 /// write through this process at once. Inputs that are read together get equal partition counts.
-fn create_inputs(topologies: &[Arc<Topology>], log: &dyn Log) -> Result<(), LogError> {
+fn create_inputs<'a>(slices: impl Iterator<Item = &'a Arc<Topology>>, log: &dyn Log) -> Result<(), LogError> {
     let mut admin = log.admin()?;
-    for topology in topologies {
-        let together = topology.inputs.iter().map(|i| &i.topic).chain(topology.tables.iter().filter(|t| !t.global).map(|t| &t.topic));
+    for topology in slices {
+        // Repartition topics are made where they are written.
+        let inputs = || topology.inputs.iter().filter(|i| i.rekeyed.is_none()).map(|i| &i.topic);
+        let together = inputs().chain(topology.tables.iter().filter(|t| !t.global).map(|t| &t.topic));
         let mut partitions = EMBEDDED_PARTITIONS;
         for topic in together {
             if let Some(info) = admin.topic(topic)? {
@@ -120,7 +122,7 @@ fn create_inputs(topologies: &[Arc<Topology>], log: &dyn Log) -> Result<(), LogE
                 break;
             }
         }
-        let read = topology.inputs.iter().map(|i| &i.topic).chain(topology.tables.iter().map(|t| &t.topic));
+        let read = inputs().chain(topology.tables.iter().map(|t| &t.topic));
         let specs: Vec<_> = read.map(|name| TopicSpec { name: name.clone(), partitions, config: Vec::new() }).collect();
         admin.create(&specs)?;
     }
@@ -151,14 +153,14 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     let edge = RegistryEdge::new(registry.clone());
     let mut topologies = Vec::new();
     for path in &c.topologies {
-        topologies.push(Arc::new(plans::file(path, &edge)?.topology));
+        topologies.push(plans::file(path, &edge)?.into_slices());
     }
     if topologies.is_empty() {
-        topologies.push(Arc::new(plans::bin_fill(&edge)?.topology));
+        topologies.push(plans::bin_fill(&edge)?.into_slices());
     }
     let log = open_log(&c)?;
     if c.log.kind == LogKind::Embedded {
-        create_inputs(&topologies, log.as_ref())?;
+        create_inputs(topologies.iter().flatten(), log.as_ref())?;
     }
     let models = Models::default();
     let store = ModelStore::new(c.data.join("models"));
@@ -182,9 +184,9 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     let server = Server::start(c.api.address, reads, status.clone(), metrics, crate::append::routes(log.as_ref(), registry.clone())?, stop.clone())?;
     let _endpoint = EndpointFile::write(&c.data, &server.url)?;
     let mut engines = Vec::new();
-    for topology in &topologies {
+    for (n, slices) in topologies.iter().enumerate() {
         engines.push(Engine::start(EngineOptions {
-            topology: topology.clone(),
+            slices: slices.clone(),
             log: log.clone(),
             edge: Arc::new(edge.clone()),
             models: models.clone(),
@@ -197,10 +199,11 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
                 snapshot_interval_ms: c.engine.snapshot_interval_ms,
                 ..WorkerOptions::default()
             },
-            board: if topology.name == topologies[0].name { board.clone() } else { Board::default() },
+            board: if n == 0 { board.clone() } else { Board::default() },
         })?);
     }
-    let shown: Vec<String> = SHOWN.iter().filter(|t| topologies.iter().any(|x| x.sinks.iter().any(|s| &*s.topic == **t))).map(|t| (*t).to_string()).collect();
+    let shown: Vec<String> =
+        SHOWN.iter().filter(|t| topologies.iter().flatten().any(|x| x.sinks.iter().any(|s| &*s.topic == **t))).map(|t| (*t).to_string()).collect();
     let projection = Projection {
         log,
         registry,

@@ -21,7 +21,7 @@ const RUNGS: [&str; 5] = ["model", "cached", "heuristic", "simplified", "manual"
 /// Implements the API's status from the board.
 pub struct EngineStatus {
     board: Board,
-    topology: Arc<Topology>,
+    slices: Vec<Arc<Topology>>,
     models: Models,
     started_ms: i64,
     /// Simulated time; 0: the wall clock counts.
@@ -42,10 +42,10 @@ struct Rates {
 
 impl EngineStatus {
     /// Over a board.
-    pub fn new(board: Board, topology: Arc<Topology>, models: Models, speed: f64) -> EngineStatus {
+    pub fn new(board: Board, slices: Vec<Arc<Topology>>, models: Models, speed: f64) -> EngineStatus {
         EngineStatus {
             board,
-            topology,
+            slices,
             models,
             started_ms: now_ms(),
             event_now_ms: AtomicI64::new(0),
@@ -62,7 +62,13 @@ impl EngineStatus {
 
     /// Wall-clock milliseconds by which the watermark (without its delay) is behind event-time now.
     pub fn lag_ms(&self, s: &WorkerStatus) -> Option<u64> {
-        let delay = self.topology.inputs.iter().map(|i| i.time.watermark_delay_ms + (i.time.watermark_delay_ms / 4).clamp(1_000, 300_000)).max().unwrap_or(0);
+        let delay = self
+            .slices
+            .iter()
+            .flat_map(|t| &t.inputs)
+            .map(|i| i.time.watermark_delay_ms + (i.time.watermark_delay_ms / 4).clamp(1_000, 300_000))
+            .max()
+            .unwrap_or(0);
         let behind = (self.event_now_ms() - s.watermark_ms? - delay).max(0);
         Some((behind as f64 / self.speed) as u64)
     }
@@ -97,7 +103,8 @@ impl Status for EngineStatus {
             }
             (r.events_per_s, r.forecasts_per_s)
         };
-        let kind = |id: &str| match self.topology.stages.iter().find(|x| x.id == id).map(|x| &x.op) {
+        let kind = |id: &str| match self.slices.iter().flat_map(|t| &t.stages).find(|x| x.id == id).map(|x| &x.op) {
+            None if self.slices.iter().any(|t| t.rekeys.iter().any(|r| r.id == id)) => "rekey",
             None => "source",
             Some(OpSpec::Select { .. }) => "select",
             Some(OpSpec::Each { .. }) => "each",
@@ -124,14 +131,14 @@ impl Status for EngineStatus {
                 pending: c.pending,
             })
             .collect();
-        let model = self.topology.models.first().map(|name| ModelStatus {
+        let model = self.slices.iter().find_map(|t| t.models.first()).map(|name| ModelStatus {
             name: name.clone(),
             version: self.models.version(name),
             state: if self.models.version(name).is_some() { "ready".into() } else { self.model_state.lock().unwrap_or_else(PoisonError::into_inner).clone() },
             trained_ms: None,
         });
         PipelineStatus {
-            topology: self.topology.name.to_string(),
+            topology: self.slices.first().map_or_else(String::new, |t| t.name.to_string()),
             started_ms: Some(self.started_ms),
             watermark_ms: s.watermark_ms,
             events_total: events,

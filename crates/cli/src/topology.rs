@@ -12,6 +12,7 @@ use ws_plan::Plan;
 use ws_plan::fixture::{Cell, DEAD_LETTERS, Payload, Row, Run};
 use ws_runtime::models::Models;
 use ws_runtime::replay::Replay;
+use ws_stream::spec::Topology;
 
 /// Commands about topology files.
 #[derive(Subcommand)]
@@ -56,15 +57,20 @@ pub fn run(command: TopologyCommand) -> Result<(), Failure> {
             for path in &args.files {
                 match plans::file(path, &edge) {
                     Ok(plan) => {
-                        let t = &plan.topology;
+                        let sum = |f: fn(&Topology) -> usize| plan.slices().map(f).sum::<usize>();
                         println!(
                             "{}: ok: {} sources, {} tables, {} stages, {} sinks",
                             path.display(),
-                            t.inputs.len(),
-                            t.tables.len(),
-                            t.stages.len(),
-                            t.sinks.len()
+                            sum(|t| t.inputs.iter().filter(|i| i.rekeyed.is_none()).count()),
+                            sum(|t| t.tables.len()),
+                            sum(|t| t.stages.len() + t.rekeys.len()),
+                            sum(|t| t.sinks.len())
                         );
+                        for t in plan.slices().filter(|_| !plan.later.is_empty()) {
+                            let from = t.inputs.iter().map(|i| &*i.topic).collect::<Vec<_>>().join(", ");
+                            let to = t.rekeys.iter().map(|r| &*r.topic).chain(t.sinks.iter().map(|s| &*s.topic)).collect::<Vec<_>>().join(", ");
+                            println!("  slice {}: {from} → {to}", t.name);
+                        }
                     }
                     Err(e) => {
                         bad += 1;
@@ -76,7 +82,7 @@ pub fn run(command: TopologyCommand) -> Result<(), Failure> {
         }
         TopologyCommand::Graph(args) => one(&args, |plan| plan.mermaid()),
         TopologyCommand::Explain(args) => one(&args, |plan| plan.explain()),
-        TopologyCommand::Test(args) => test(&args),
+        TopologyCommand::Test(args) => play(&args.files, args.schemas.as_deref()),
     }
 }
 
@@ -87,11 +93,11 @@ fn one(args: &OneFile, show: impl FnOnce(&Plan) -> String) -> Result<(), Failure
 }
 
 /// Plays the fixtures beside the files.
-fn test(args: &Files) -> Result<(), Failure> {
-    let registry = plans::registry(args.schemas.as_deref())?;
+pub fn play(files: &[PathBuf], schemas: Option<&Path>) -> Result<(), Failure> {
+    let registry = plans::registry(schemas)?;
     let edge = RegistryEdge::new(registry.clone());
     let (mut played, mut failed) = (0, 0);
-    for path in &args.files {
+    for path in files {
         let plan = plans::file(path, &edge)?;
         for fixture in fixtures_of(path)? {
             let fixture = ws_plan::fixture::parse_file(&fixture)?;
@@ -134,10 +140,9 @@ struct FixtureRun {
 
 impl FixtureRun {
     fn new(plan: &Plan, edge: &RegistryEdge, registry: &Arc<Registry>, start_ms: i64) -> Result<FixtureRun, Failure> {
-        let topology = Arc::new(plan.topology.clone());
-        let dead_letters = topology.dead_letters.clone();
-        let mut replay = Replay::new(topology, Arc::new(edge.clone()), Models::default())?;
-        replay.set_now_ms(start_ms);
+        let dead_letters = plan.topology.dead_letters.clone();
+        let slices = plan.clone().into_slices();
+        let replay = Replay::of_slices(&slices, Arc::new(edge.clone()), Models::default(), start_ms)?;
         Ok(FixtureRun { replay, registry: registry.clone(), dead_letters, now_ms: start_ms, out: BTreeMap::new() })
     }
 

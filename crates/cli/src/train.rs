@@ -69,24 +69,26 @@ pub fn fill_options(seed: u64, trained_at_ms: i64) -> TrainOptions {
 pub struct Features {
     replay: Replay,
     decoder: AvroDecoder,
-    topology: Arc<Topology>,
+    slices: Vec<Arc<Topology>>,
     batches: Vec<RecordBatch>,
     newest_ms: i64,
 }
 
 impl Features {
     /// Ready to take history.
-    pub fn new(topology: Arc<Topology>, edge: RegistryEdge, registry: Arc<Registry>) -> Result<Features, Failure> {
+    pub fn new(slices: Vec<Arc<Topology>>, edge: RegistryEdge, registry: Arc<Registry>) -> Result<Features, Failure> {
         let decoder = AvroDecoder::new(registry, "bin.features", None)?;
-        let replay = Replay::new(topology.clone(), Arc::new(edge), Models::default())?;
-        Ok(Features { replay, decoder, topology, batches: Vec::new(), newest_ms: 0 })
+        let replay = Replay::of_slices(&slices, Arc::new(edge), Models::default(), 0)?;
+        Ok(Features { replay, decoder, slices, batches: Vec::new(), newest_ms: 0 })
     }
 
     /// Feeds records: tables first, so that references of the same moment are known.
     pub fn feed(&mut self, appends: &[Appends]) -> Result<(), Failure> {
-        let (tables, streams): (Vec<_>, Vec<_>) = appends.iter().partition(|a| self.topology.tables.iter().any(|t| t.topic == a.topic));
+        let is_table = |topic: &Arc<str>| self.slices.iter().any(|s| s.tables.iter().any(|t| t.topic == *topic));
+        let is_input = |topic: &Arc<str>| self.slices.iter().any(|s| s.inputs.iter().any(|i| i.topic == *topic));
+        let (tables, streams): (Vec<_>, Vec<_>) = appends.iter().partition(|a| is_table(&a.topic));
         for a in tables.into_iter().chain(streams) {
-            if !self.topology.tables.iter().any(|t| t.topic == a.topic) && !self.topology.inputs.iter().any(|t| t.topic == a.topic) {
+            if !is_table(&a.topic) && !is_input(&a.topic) {
                 continue;
             }
             self.newest_ms = self.newest_ms.max(a.rows.iter().map(|r| r.timestamp_ms).max().unwrap_or(0));
@@ -154,12 +156,12 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
 /// History from the folder's log, partition by partition in log order, merged by log time.
 fn from_log(data: &std::path::Path, registry: &Arc<Registry>) -> Result<Features, Failure> {
     let edge = RegistryEdge::new(registry.clone());
-    let topology = Arc::new(plans::bin_fill(&edge)?.topology);
+    let slices = plans::bin_fill(&edge)?.into_slices();
     let log = EmbeddedLog::open(EmbeddedConfig::new(data.join("log")))?;
     let mut admin = log.admin()?;
-    let mut features = Features::new(topology.clone(), edge, registry.clone())?;
-    let tables: Vec<_> = topology.tables.iter().map(|t| t.topic.clone()).collect();
-    let inputs: Vec<_> = topology.inputs.iter().map(|t| t.topic.clone()).collect();
+    let mut features = Features::new(slices.clone(), edge, registry.clone())?;
+    let tables: Vec<_> = slices.iter().flat_map(|s| &s.tables).map(|t| t.topic.clone()).collect();
+    let inputs: Vec<_> = slices.iter().flat_map(|s| &s.inputs).filter(|i| i.rekeyed.is_none()).map(|i| i.topic.clone()).collect();
     for topic in tables.iter().chain(&inputs) {
         let Some(info) = admin.topic(topic)? else { continue };
         let mut merged: Vec<(i64, Appends)> = Vec::new();

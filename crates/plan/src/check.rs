@@ -5,7 +5,7 @@ use crate::contracts::{Contracts, TopicContract, engine_schema, type_word};
 use crate::defaults;
 use crate::errors::{Problems, did_you_mean};
 use crate::expr::Planner;
-use crate::file::{FutureRule, LatenessRule, Source, Table};
+use crate::file::{FutureRule, LatenessRule, Source, Table, Wait};
 use crate::yaml::{At, Pos};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use std::collections::BTreeSet;
@@ -100,7 +100,9 @@ impl Check<'_> {
             self.problems.hint(
                 at,
                 format!("{what} [{}] does not contain `{spread}`, by which the rows are spread over tasks", key.join(", ")),
-                format!("rows of one group would be counted apart: add `{spread}`, or read a topic that is keyed by the group"),
+                format!(
+                    "rows of one group would be counted apart: add `{spread}`, put `rekey: …` before this stage, or read a topic that is keyed by the group"
+                ),
             );
         }
     }
@@ -185,7 +187,17 @@ impl Check<'_> {
         let visible = non_null(&schema, std::slice::from_ref(&source.event_time.value));
         let rows = Rows { schema: batch::with_system(&visible), key: key.map(|k| vec![k]), sound: true };
         let max_value_bytes = usize::try_from(source.max_value_bytes.unwrap_or(defaults::MAX_VALUE_BYTES)).unwrap_or(usize::MAX);
-        Some((InputSpec { id: id.value.clone(), topic: Arc::from(source.topic.value.as_str()), schema, time, max_value_bytes }, rows))
+        let input = InputSpec {
+            id: id.value.clone(),
+            topic: Arc::from(source.topic.value.as_str()),
+            schema,
+            time,
+            max_value_bytes,
+            idle_after_ms: Wait::ms(source.idle_after, defaults::IDLE_AFTER_MS),
+            max_skew_ms: Wait::ms(source.max_skew, defaults::MAX_SKEW_MS),
+            rekeyed: None,
+        };
+        Some((input, rows))
     }
 
     /// A table. `taken`: columns that joins take; `None` before that is known.
@@ -217,7 +229,7 @@ impl Check<'_> {
 }
 
 /// The columns of a schema whose names pass.
-fn restrict(schema: &Schema, pass: impl Fn(&str) -> bool) -> SchemaRef {
+pub fn restrict(schema: &Schema, pass: impl Fn(&str) -> bool) -> SchemaRef {
     let fields: Vec<_> = schema.fields().iter().filter(|f| pass(f.name())).cloned().collect();
     Arc::new(Schema::new(fields))
 }

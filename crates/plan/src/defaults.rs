@@ -7,6 +7,10 @@ pub const WATERMARK_DELAY_MS: i64 = 60_000;
 pub const FUTURE_TOLERANCE_MS: i64 = 600_000;
 /// `max_value_bytes` of a source.
 pub const MAX_VALUE_BYTES: i64 = 65_536;
+/// `idle_after` of a source, ms.
+pub const IDLE_AFTER_MS: i64 = 60_000;
+/// `max_skew` of a source, ms.
+pub const MAX_SKEW_MS: i64 = 6 * 3_600_000;
 /// `history` of a table, ms.
 pub const HISTORY_MS: i64 = 90 * 86_400_000;
 /// `dedup.keep`, ms.
@@ -29,5 +33,7 @@ pub const MAX_PENDING_ROWS: i64 = 20_000;
 pub const MAX_PANES: i64 = 10_000;
 /// Most starts of a hopping window that one row may fall into.
 pub const MAX_OVERLAP: i64 = 1_000;
+/// Most partitions of a repartition topic.
+pub const MAX_REKEY_PARTITIONS: i64 = 4_096;
 /// Most columns of one stage.
 pub const MAX_COLUMNS: usize = 512;

@@ -6,11 +6,12 @@ use crate::duration::format_ms;
 use crate::plan::Plan;
 use std::fmt::Write;
 use ws_stream::batch;
-use ws_stream::spec::{AggCall, Column, From, Lateness, Missing, OpSpec, Otherwise, SinkFormat, StageSpec};
+use ws_stream::spec::{AggCall, Column, From, Lateness, Missing, OpSpec, Otherwise, SinkFormat, StageSpec, Topology};
 
 /// What a stage does, in one word.
-fn kind(op: &OpSpec) -> &'static str {
-    match op {
+fn kind(stage: &StageSpec) -> &'static str {
+    match &stage.op {
+        OpSpec::Select { filter: None, columns: None, .. } => "union",
         OpSpec::Select { columns: None, .. } => "filter",
         OpSpec::Select { .. } => "select",
         OpSpec::Each { .. } => "each",
@@ -28,60 +29,30 @@ fn quoted(text: &str) -> String {
 }
 
 impl Plan {
-    /// The graph of the topology for Mermaid: sources and tables left, sinks and side outputs right.
+    /// The graph of the topology for Mermaid: sources and tables left, sinks and side outputs right. With `rekey` stages
+    /// each slice is a box, and repartition topics stand between them.
     pub fn mermaid(&self) -> String {
-        let t = &self.topology;
         let mut out = String::from("flowchart LR\n");
-        for (i, input) in t.inputs.iter().enumerate() {
-            let _ = writeln!(out, "  in{i}[/\"{}\"/]", quoted(&input.topic));
-        }
-        for (i, table) in t.tables.iter().enumerate() {
-            let _ = writeln!(out, "  table{i}[(\"{}\")]", quoted(&table.topic));
-        }
-        for (i, stage) in t.stages.iter().enumerate() {
-            let detail = match &stage.op {
-                OpSpec::Infer(s) => format!("<br/><small>{}</small>", quoted(&s.model)),
-                OpSpec::Window { window, .. } => {
-                    format!("<br/><small>{}</small>", format_ms(window.size_ms))
-                }
-                _ => String::new(),
-            };
-            let _ = writeln!(out, "  s{i}[\"{}<br/><small>{}</small>{detail}\"]", quoted(&stage.id), kind(&stage.op));
-        }
-        for (i, sink) in t.sinks.iter().enumerate() {
-            let _ = writeln!(out, "  out{i}[\\\"{}\"\\]", quoted(&sink.topic));
-        }
-        let name = |from: &From| match from {
-            From::Input(i) => format!("in{i}"),
-            From::Stage(i) => format!("s{i}"),
-        };
         let mut dead = false;
-        for (i, stage) in t.stages.iter().enumerate() {
-            for from in &stage.from {
-                let _ = writeln!(out, "  {} --> s{i}", name(from));
-            }
-            match &stage.op {
-                OpSpec::Join { table, missing, .. } => {
-                    let _ = writeln!(out, "  table{table} -.-> s{i}");
-                    if let Missing::Unmatched(reason) = missing {
-                        let _ = writeln!(out, "  s{i} -. {} .-> dead", quoted(reason));
-                        dead = true;
-                    }
-                }
-                OpSpec::Select { otherwise: Otherwise::DeadLetter(reason), .. } => {
-                    let _ = writeln!(out, "  s{i} -. {} .-> dead", quoted(reason));
-                    dead = true;
-                }
-                _ => {}
+        for (n, t) in self.slices().enumerate() {
+            if self.later.is_empty() {
+                dead |= draw(t, "", &mut out);
+            } else {
+                let _ = writeln!(out, "  subgraph slice{n}[\"{}\"]", quoted(&t.name));
+                dead |= draw(t, &format!("x{n}"), &mut out);
+                out.push_str("  end\n");
             }
         }
-        for (i, sink) in t.sinks.iter().enumerate() {
-            for from in &sink.from {
-                let _ = writeln!(out, "  {} --> out{i}", name(from));
+        for (n, t) in self.slices().enumerate() {
+            for r in &t.rekeys {
+                let _ = writeln!(out, "  rekey_{}[/\"{}<br/><small>{}</small>\"/]", r.id, quoted(&r.topic), quoted(&r.key));
+                for from in &r.from {
+                    let _ = writeln!(out, "  {} --> rekey_{}", node(t, &format!("x{n}"), from), r.id);
+                }
             }
         }
         if dead {
-            let _ = writeln!(out, "  dead[\\\"{}\"\\]", quoted(&t.dead_letters));
+            let _ = writeln!(out, "  dead[\\\"{}\"\\]", quoted(&self.topology.dead_letters));
         }
         out
     }
@@ -90,7 +61,22 @@ impl Plan {
     pub fn explain(&self) -> String {
         let t = &self.topology;
         let mut out = format!("topology {}   state {:016x}   dead letters to {}\n", t.name, t.state_hash, t.dead_letters);
+        for (n, t) in self.slices().enumerate() {
+            if n > 0 {
+                let _ = writeln!(out, "\n──── slice {}   state {:016x}", t.name, t.state_hash);
+            }
+            self.explain_slice(t, &mut out);
+        }
+        out
+    }
+
+    fn explain_slice(&self, t: &Topology, out: &mut String) {
         for i in &t.inputs {
+            if i.rekeyed.is_some() {
+                let _ = writeln!(out, "\nsource {} from {}, the watermark of all tasks that write it", i.id, i.topic);
+                let _ = writeln!(out, "  columns {}", columns(i.schema.fields()));
+                continue;
+            }
             let _ = writeln!(out, "\nsource {} from {}", i.id, i.topic);
             let _ = writeln!(
                 out,
@@ -106,6 +92,11 @@ impl Plan {
                 }
             };
             let _ = writeln!(out, "  {late}");
+            if t.minds_idleness() {
+                let idle = i.idle_after_ms.map_or_else(|| "never".to_string(), |ms| format!("after {}", format_ms(ms)));
+                let skew = i.max_skew_ms.map_or_else(String::new, |ms| format!(", paused when {} ahead of the others", format_ms(ms)));
+                let _ = writeln!(out, "  idle {idle}{}", if t.inputs.len() > 1 { skew } else { String::new() });
+            }
             if let Some(f) = &i.time.future {
                 let _ = writeln!(
                     out,
@@ -130,10 +121,17 @@ impl Plan {
             let _ = writeln!(out, "  columns {}", columns(table.schema.fields()));
         }
         for stage in &t.stages {
-            self.explain_stage(stage, &mut out);
+            Self::explain_stage(t, stage, out);
+        }
+        for r in &t.rekeys {
+            let from: Vec<&str> = r.from.iter().map(|f| name(t, f)).collect();
+            let partitions = r.partitions.map_or_else(|| "as many partitions as tasks".to_string(), |n| format!("{n} partitions"));
+            let _ = writeln!(out, "\nstage {} (rekey) from {}", r.id, from.join(", "));
+            let _ = writeln!(out, "  by {} through {}, {partitions}, format {:016x}", r.key, r.topic, r.format_hash);
+            let _ = writeln!(out, "  → {}", columns(r.schema.fields()));
         }
         for sink in &t.sinks {
-            let from: Vec<&str> = sink.from.iter().map(|f| self.name(f)).collect();
+            let from: Vec<&str> = sink.from.iter().map(|f| name(t, f)).collect();
             let format = if sink.format == SinkFormat::Json { "JSON" } else { "Avro" };
             let _ = writeln!(out, "\nsink {} from {}, {format}, key {}", sink.topic, from.join(", "), sink.key.as_deref().unwrap_or("none"));
             if !sink.header_columns.is_empty() {
@@ -143,19 +141,80 @@ impl Plan {
                 let _ = writeln!(out, "  not in the topic's schema, left out: {}", names.join(", "));
             }
         }
-        out
     }
+}
 
-    fn name(&self, from: &From) -> &str {
-        match from {
-            From::Input(i) => &self.topology.inputs[*i].id,
-            From::Stage(i) => &self.topology.stages[*i].id,
+fn name<'a>(t: &'a Topology, from: &From) -> &'a str {
+    match from {
+        From::Input(i) => &t.inputs[*i].id,
+        From::Stage(i) => &t.stages[*i].id,
+    }
+}
+
+/// The node of what a stage reads: a repartition topic stands for the input that it is.
+fn node(t: &Topology, prefix: &str, from: &From) -> String {
+    match from {
+        From::Input(i) => match t.inputs[*i].id.strip_suffix(".read").filter(|_| t.inputs[*i].rekeyed.is_some()) {
+            Some(stage) => format!("rekey_{stage}"),
+            None => format!("{prefix}in{i}"),
+        },
+        From::Stage(i) => format!("{prefix}s{i}"),
+    }
+}
+
+/// Draws one slice; true if rows of it may end as dead letters.
+fn draw(t: &Topology, prefix: &str, out: &mut String) -> bool {
+    for (i, input) in t.inputs.iter().enumerate().filter(|(_, i)| i.rekeyed.is_none()) {
+        let _ = writeln!(out, "  {prefix}in{i}[/\"{}\"/]", quoted(&input.topic));
+    }
+    for (i, table) in t.tables.iter().enumerate() {
+        let _ = writeln!(out, "  {prefix}table{i}[(\"{}\")]", quoted(&table.topic));
+    }
+    for (i, stage) in t.stages.iter().enumerate() {
+        let detail = match &stage.op {
+            OpSpec::Infer(s) => format!("<br/><small>{}</small>", quoted(&s.model)),
+            OpSpec::Window { window, .. } => {
+                format!("<br/><small>{}</small>", format_ms(window.size_ms))
+            }
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "  {prefix}s{i}[\"{}<br/><small>{}</small>{detail}\"]", quoted(&stage.id), kind(stage));
+    }
+    for (i, sink) in t.sinks.iter().enumerate() {
+        let _ = writeln!(out, "  {prefix}out{i}[\\\"{}\"\\]", quoted(&sink.topic));
+    }
+    let mut dead = false;
+    for (i, stage) in t.stages.iter().enumerate() {
+        for from in &stage.from {
+            let _ = writeln!(out, "  {} --> {prefix}s{i}", node(t, prefix, from));
+        }
+        match &stage.op {
+            OpSpec::Join { table, missing, .. } => {
+                let _ = writeln!(out, "  {prefix}table{table} -.-> {prefix}s{i}");
+                if let Missing::Unmatched(reason) = missing {
+                    let _ = writeln!(out, "  {prefix}s{i} -. {} .-> dead", quoted(reason));
+                    dead = true;
+                }
+            }
+            OpSpec::Select { otherwise: Otherwise::DeadLetter(reason), .. } => {
+                let _ = writeln!(out, "  {prefix}s{i} -. {} .-> dead", quoted(reason));
+                dead = true;
+            }
+            _ => {}
         }
     }
+    for (i, sink) in t.sinks.iter().enumerate() {
+        for from in &sink.from {
+            let _ = writeln!(out, "  {} --> {prefix}out{i}", node(t, prefix, from));
+        }
+    }
+    dead
+}
 
-    fn explain_stage(&self, stage: &StageSpec, out: &mut String) {
-        let from: Vec<&str> = stage.from.iter().map(|f| self.name(f)).collect();
-        let _ = writeln!(out, "\nstage {} ({}) from {}", stage.id, kind(&stage.op), from.join(", "));
+impl Plan {
+    fn explain_stage(t: &Topology, stage: &StageSpec, out: &mut String) {
+        let from: Vec<&str> = stage.from.iter().map(|f| name(t, f)).collect();
+        let _ = writeln!(out, "\nstage {} ({}) from {}", stage.id, kind(stage), from.join(", "));
         match &stage.op {
             OpSpec::Select { filter, otherwise, columns } => {
                 if let Some(f) = filter {
@@ -181,7 +240,7 @@ impl Plan {
                 let _ = writeln!(out, "  one row for each [{}] of a [{}], remembered for {}", id.join(", "), key.join(", "), format_ms(*keep_ms));
             }
             OpSpec::Join { table, on, columns, missing } => {
-                let table = &self.topology.tables[*table];
+                let table = &t.tables[*table];
                 let taken: Vec<String> = columns
                     .iter()
                     .map(|(i, name)| if table.schema.field(*i).name() == name { name.clone() } else { format!("{} as {name}", table.schema.field(*i).name()) })

@@ -37,6 +37,30 @@ pub struct Source {
     pub future: Option<FutureRule>,
     /// Largest value.
     pub max_value_bytes: Option<i64>,
+    /// When a quiet partition is idle.
+    pub idle_after: Option<Wait>,
+    /// How far ahead of the slowest input.
+    pub max_skew: Option<Wait>,
+}
+
+/// A duration, or none at all: `idle_after: never`, `max_skew: off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// So long, ms.
+    For(i64),
+    /// For ever.
+    Forever,
+}
+
+impl Wait {
+    /// The duration, ms; the default where nothing was written.
+    pub fn ms(wait: Option<Wait>, otherwise_ms: i64) -> Option<i64> {
+        match wait {
+            None => Some(otherwise_ms),
+            Some(Wait::For(ms)) => Some(ms),
+            Some(Wait::Forever) => None,
+        }
+    }
 }
 
 /// `lateness:`
@@ -161,6 +185,15 @@ pub enum Op {
         /// Memory.
         keep_ms: Option<i64>,
     },
+    /// `rekey`
+    Rekey {
+        /// New key column.
+        key: At<String>,
+        /// Partitions of the repartition topic.
+        partitions: Option<i64>,
+    },
+    /// `union`
+    Union,
     /// `join`
     Join {
         /// Table.

@@ -24,6 +24,7 @@ mod plan;
 mod read;
 mod read_stage;
 mod sinks;
+mod slices;
 mod stage_infer;
 mod stage_join;
 mod stage_select;

@@ -1,34 +1,48 @@
 //! Puts a plan together: reads the file, checks it twice — once with all columns of the sources, then with those that
 //! something uses, so that nothing is decoded in vain — and keeps what people ask about it.
 
-use crate::check::{Check, Rows};
+use crate::check::{Check, Rows, restrict};
 use crate::contracts::{Contracts, type_word};
 use crate::errors::{PlanErrors, Problems};
 use crate::expr::Planner;
-use crate::file::File;
+use crate::file::{File, Op};
 use crate::graph::{self, Graph, Target};
 use crate::sinks::MadeSink;
 use crate::stages::{Made, Uses};
 use crate::yaml::{At, Pos};
-use crate::{read, state_hash, yaml};
+use crate::{read, slices, yaml};
 use arrow::datatypes::{Field, Schema};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use ws_stream::batch;
-use ws_stream::spec::{From, InputSpec, StageSpec, TableSpec, Topology};
+use ws_stream::spec::{InputSpec, TableSpec, Topology};
 
 /// A checked topology and where it came from.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Ready to run.
+    /// Ready to run: the whole file, or, where it has `rekey` stages, its first slice.
     pub topology: Topology,
+    /// The slices behind `rekey` stages, each after those that it reads from.
+    pub later: Vec<Topology>,
     /// File name as given.
     pub file: String,
     /// The file's text.
     pub source: String,
     /// Columns that arrive at sinks and are not part of their contract, by topic.
     pub left_out: Vec<(String, Vec<String>)>,
+}
+
+impl Plan {
+    /// All slices, each after those that it reads from.
+    pub fn slices(&self) -> impl Iterator<Item = &Topology> {
+        std::iter::once(&self.topology).chain(&self.later)
+    }
+
+    /// All slices to be run, in that order.
+    pub fn into_slices(self) -> Vec<Arc<Topology>> {
+        std::iter::once(self.topology).chain(self.later).map(Arc::new).collect()
+    }
 }
 
 /// Reads and checks a topology file.
@@ -67,22 +81,23 @@ fn checked(name: &str, text: &str, contracts: &dyn Contracts, env: &dyn Fn(&str)
         return None;
     }
     let left_out = lean.sinks.iter().flatten().filter(|s| !s.left_out.is_empty()).map(|s| (s.spec.topic.to_string(), s.left_out.clone())).collect();
-    let topology = lean.assemble(&file, &graph)?;
-    Some(Plan { topology, file: name.to_string(), source: text.to_string(), left_out })
+    let mut slices = slices::assemble(lean, &file, &graph, check.problems)?.into_iter();
+    Some(Plan { topology: slices.next()?, later: slices.collect(), file: name.to_string(), source: text.to_string(), left_out })
 }
 
-/// Columns that are used: per source and per table.
+/// Columns that are used: per source, per table, and behind each stage.
 struct Used {
     sources: Vec<BTreeSet<String>>,
     tables: Vec<BTreeSet<String>>,
+    stages: Vec<BTreeSet<String>>,
 }
 
 /// What one pass over the file made, in the order of the file.
-struct Pass {
-    inputs: Vec<Option<(InputSpec, Rows)>>,
-    tables: Vec<(At<String>, Option<TableSpec>)>,
-    stages: Vec<Made>,
-    sinks: Vec<Option<MadeSink>>,
+pub(crate) struct Pass {
+    pub(crate) inputs: Vec<Option<(InputSpec, Rows)>>,
+    pub(crate) tables: Vec<(At<String>, Option<TableSpec>)>,
+    pub(crate) stages: Vec<Made>,
+    pub(crate) sinks: Vec<Option<MadeSink>>,
 }
 
 impl Check<'_> {
@@ -92,15 +107,21 @@ impl Check<'_> {
         let mut pass = Pass { inputs, tables, stages: file.stages.iter().map(|_| Made::broken()).collect(), sinks: Vec::new() };
         for i in &graph.order {
             let stage = &file.stages[*i];
-            let input = self.union(&stage.from, &graph.reads[*i], &pass);
-            let made = self.stage(stage, &input, &pass.tables);
+            let rekey = matches!(stage.op, Op::Rekey { .. });
+            let input = self.union(&stage.from, &graph.reads[*i], &pass, rekey);
+            let mut made = self.stage(stage, &input, &pass.tables);
+            if let Some(used) = used.filter(|_| rekey && made.op.is_some()) {
+                // Only what somebody behind it wants goes through the repartition topic.
+                let wanted = &made.uses.always;
+                let user = Schema::new(batch::user_fields(&made.rows.schema).to_vec());
+                made.rows.schema = batch::with_system(&restrict(&user, |c| wanted.contains(c) || used.stages[*i].contains(c)));
+            }
             pass.stages[*i] = made;
         }
         for (topic, sink) in &file.sinks {
             let targets: Vec<Target> = sink.from.iter().filter_map(|n| graph.target(n, self.problems)).collect();
-            let rows = self.union(&sink.from, &targets, &pass);
-            let from = targets.iter().map(|t| place(*t, graph)).collect();
-            let made = self.sink(topic, sink, from, &rows);
+            let rows = self.union(&sink.from, &targets, &pass, false);
+            let made = self.sink(topic, sink, Vec::new(), &rows);
             pass.sinks.push(made);
         }
         if file.sinks.is_empty() && self.problems.count() == 0 {
@@ -109,8 +130,8 @@ impl Check<'_> {
         pass
     }
 
-    /// The rows of several stages as one: columns must agree.
-    fn union(&mut self, names: &[At<String>], targets: &[Target], pass: &Pass) -> Rows {
+    /// The rows of several stages as one: columns must agree, and the keys that spread them unless `any_key`.
+    fn union(&mut self, names: &[At<String>], targets: &[Target], pass: &Pass, any_key: bool) -> Rows {
         let behind = |t: &Target| match t {
             Target::Source(i) => pass.inputs[*i].as_ref().map_or_else(Rows::unknown, |(_, rows)| rows.clone()),
             Target::Stage(i) => pass.stages[*i].rows.clone(),
@@ -148,11 +169,11 @@ impl Check<'_> {
                 rows.sound = false;
                 continue;
             }
-            if rows.key != other.key {
+            if rows.key != other.key && !any_key {
                 self.problems.hint(
                     name.at,
                     format!("`{}` and `{}` are spread over tasks by different keys", names[0].value, name.value),
-                    "streams can be put together when they are keyed alike",
+                    "streams can be put together when they are keyed alike: `rekey:` one of them first",
                 );
             }
             let fields: Vec<Field> = batch::user_fields(&rows.schema)
@@ -166,19 +187,11 @@ impl Check<'_> {
     }
 }
 
-/// A target as the engine counts: stages by their place in the sorted order.
-fn place(target: Target, graph: &Graph) -> From {
-    match target {
-        Target::Source(i) => From::Input(i),
-        Target::Stage(i) => From::Stage(graph.order.iter().position(|o| *o == i).unwrap_or(i)),
-    }
-}
-
 impl Pass {
     /// Follows the columns from the sinks back to the sources and tables.
     fn used(&self, file: &File, graph: &Graph) -> Used {
         let mut of_stage: Vec<BTreeSet<String>> = vec![BTreeSet::new(); file.stages.len()];
-        let mut used = Used { sources: vec![BTreeSet::new(); file.sources.len()], tables: vec![BTreeSet::new(); file.tables.len()] };
+        let mut used = Used { sources: vec![BTreeSet::new(); file.sources.len()], tables: vec![BTreeSet::new(); file.tables.len()], stages: Vec::new() };
         let mut want = |target: &Target, columns: &BTreeSet<String>, of_stage: &mut Vec<BTreeSet<String>>| match target {
             Target::Source(i) => used.sources[*i].extend(columns.iter().cloned()),
             Target::Stage(i) => of_stage[*i].extend(columns.iter().cloned()),
@@ -207,37 +220,7 @@ impl Pass {
         for (table, column) in taken {
             used.tables[table].insert(column);
         }
+        used.stages = of_stage;
         used
-    }
-
-    fn assemble(self, file: &File, graph: &Graph) -> Option<Topology> {
-        let inputs: Vec<InputSpec> = self.inputs.into_iter().map(|i| i.map(|(spec, _)| spec)).collect::<Option<_>>()?;
-        let tables: Vec<TableSpec> = self.tables.into_iter().map(|(_, t)| t).collect::<Option<_>>()?;
-        let mut made: Vec<Option<Made>> = self.stages.into_iter().map(Some).collect();
-        let mut stages = Vec::new();
-        for i in &graph.order {
-            let m = made[*i].take()?;
-            stages.push(StageSpec {
-                id: file.stages[*i].id.value.clone(),
-                from: graph.reads[*i].iter().map(|t| place(*t, graph)).collect(),
-                op: m.op?,
-                schema: m.rows.schema,
-            });
-        }
-        let sinks = self.sinks.into_iter().map(|s| s.map(|s| s.spec)).collect::<Option<Vec<_>>>()?;
-        let mut models: Vec<String> = Vec::new();
-        for stage in &stages {
-            if let ws_stream::spec::OpSpec::Infer(i) = &stage.op
-                && !models.contains(&i.model)
-            {
-                models.push(i.model.clone());
-            }
-        }
-        let dead_letters: Arc<str> = match &file.dead_letters {
-            Some(topic) => Arc::from(topic.value.as_str()),
-            None => Arc::from(format!("dlq.{}", file.name.value)),
-        };
-        let state_hash = state_hash::of(&inputs, &tables, &stages);
-        Some(Topology { name: Arc::from(file.name.value.as_str()), state_hash, inputs, tables, stages, sinks, dead_letters, models })
     }
 }

@@ -3,11 +3,11 @@
 
 use crate::duration;
 use crate::errors::{Problems, did_you_mean};
-use crate::file::{File, FutureRule, Item, LatenessRule, Selection, Sink, Source, Sql, Table};
+use crate::file::{File, FutureRule, Item, LatenessRule, Selection, Sink, Source, Sql, Table, Wait};
 use crate::yaml::{At, Fields, Node, Pos, Value};
 
 const FILE_FIELDS: [&str; 6] = ["topology", "sources", "tables", "stages", "sinks", "dead_letters"];
-const SOURCE_FIELDS: [&str; 7] = ["topic", "key", "event_time", "watermark_delay", "lateness", "future", "max_value_bytes"];
+const SOURCE_FIELDS: [&str; 9] = ["topic", "key", "event_time", "watermark_delay", "lateness", "future", "max_value_bytes", "idle_after", "max_skew"];
 const TABLE_FIELDS: [&str; 5] = ["topic", "key", "valid_from", "history", "global"];
 const SINK_FIELDS: [&str; 5] = ["from", "key", "format", "headers", "lineage"];
 
@@ -66,7 +66,9 @@ fn source(node: &Node, name: &str, problems: &mut Problems) -> Option<Source> {
     let lateness = fields.get("lateness").and_then(|n| lateness(n, problems));
     let future = fields.get("future").and_then(|n| future(n, problems));
     let max_value_bytes = fields.get("max_value_bytes").and_then(|n| whole(n, "max_value_bytes", 1, 16 << 20, problems)).map(|n| n.value);
-    Some(Source { topic: topic?, key, event_time: event_time?, watermark_delay_ms, lateness, future, max_value_bytes })
+    let idle_after = fields.get("idle_after").and_then(|n| wait(n, "never", problems));
+    let max_skew = fields.get("max_skew").and_then(|n| wait(n, "off", problems));
+    Some(Source { topic: topic?, key, event_time: event_time?, watermark_delay_ms, lateness, future, max_value_bytes, idle_after, max_skew })
 }
 
 fn lateness(node: &Node, problems: &mut Problems) -> Option<LatenessRule> {
@@ -166,6 +168,14 @@ pub fn positive(node: &Node, problems: &mut Problems) -> Option<i64> {
         return None;
     }
     Some(ms)
+}
+
+/// A duration above zero, or the word for none.
+fn wait(node: &Node, none: &str, problems: &mut Problems) -> Option<Wait> {
+    match &node.value {
+        Value::Text(word) if word == none => Some(Wait::Forever),
+        _ => positive(node, problems).map(Wait::For),
+    }
 }
 
 /// A whole number within bounds.

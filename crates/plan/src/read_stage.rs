@@ -1,21 +1,33 @@
 //! Reads one stage. A stage does one thing: what it is follows from its fields, and two kinds in one stage are refused.
 
+use crate::defaults;
 use crate::errors::Problems;
 use crate::file::{DropRule, Item, Op, OtherwiseRule, Stage};
 use crate::read;
 use crate::yaml::{At, Fields, Node, Value};
 
-const STAGE_FIELDS: [&str; 14] =
-    ["id", "from", "where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer"];
+const STAGE_FIELDS: [&str; 16] =
+    ["id", "from", "where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "rekey", "union"];
 /// Fields that decide what a stage is, and the fields that may stand beside them.
-const KINDS: [(&str, &[&str]); 6] =
-    [("each", &["select"]), ("dedup", &[]), ("join", &[]), ("window", &["group_by", "emit", "select"]), ("changed", &[]), ("infer", &[])];
+const KINDS: [(&str, &[&str]); 8] = [
+    ("each", &["select"]),
+    ("dedup", &[]),
+    ("join", &[]),
+    ("window", &["group_by", "emit", "select"]),
+    ("changed", &[]),
+    ("infer", &[]),
+    ("rekey", &[]),
+    ("union", &[]),
+];
 
 /// Reads a stage; `None` when it has no id to speak of it.
 pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
     let fields = Fields::of(node, "a stage", &STAGE_FIELDS, problems)?;
     let id = fields.need("id", "sane", problems).and_then(|n| read::text(n, "id", problems));
-    let from = fields.need("from", "readings", problems).map(|n| read::names(n, "from", problems)).unwrap_or_default();
+    let from = match fields.get("union") {
+        Some(node) => union(&fields, node, problems),
+        None => fields.need("from", "readings", problems).map(|n| read::names(n, "from", problems)).unwrap_or_default(),
+    };
     if let Some(id) = &id {
         let fine = !id.value.is_empty() && id.value.len() <= 60 && id.value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !fine {
@@ -28,7 +40,7 @@ pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
 
 fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
     let kinds: Vec<_> = KINDS.iter().filter(|(k, _)| fields.get(k).is_some()).collect();
-    let op_fields = ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer"];
+    let op_fields = ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "rekey", "union"];
     let (kind, companions): (&str, &[&str]) = match kinds.as_slice() {
         [] => ("select", &["where", "otherwise", "select", "add"]),
         [(kind, companions)] => (*kind, *companions),
@@ -59,6 +71,8 @@ fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
         "window" => window(fields, problems),
         "changed" => changed(fields, problems),
         "infer" => infer(fields, problems),
+        "rekey" => rekey(fields, problems),
+        "union" => Some(Op::Union),
         _ => select(fields, problems),
     };
     op.unwrap_or(Op::Broken)
@@ -89,9 +103,37 @@ fn select(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     };
     let selection = read::selection(fields, problems);
     if !fields.unknown && fields.get("where").is_none() && fields.get("select").is_none() && fields.get("add").is_none() {
-        problems.hint(fields.at, "this stage does nothing", "give it one of where, select, add, each, dedup, join, window, changed, infer");
+        problems.hint(fields.at, "this stage does nothing", "give it one of where, select, add, each, dedup, join, window, changed, infer, rekey, union");
     }
     Some(Op::Select { filter, otherwise, selection })
+}
+
+/// `union: [a, b]` says where its rows come from.
+fn union(fields: &Fields<'_>, node: &Node, problems: &mut Problems) -> Vec<At<String>> {
+    if fields.get("from").is_some() {
+        problems.hint(fields.key_at("from"), "`from` beside `union`", "`union: [a, b]` names the stages itself");
+    }
+    let names = read::names(node, "union", problems);
+    if names.len() == 1 {
+        problems.hint(node.at, "a `union` of one", "name two stages or more, or leave it out");
+    }
+    names
+}
+
+/// `rekey: planning_area` or `rekey: { key: planning_area, partitions: 8 }`.
+fn rekey(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
+    let node = fields.get("rekey")?;
+    if let Value::Map(_) = &node.value {
+        let f = Fields::of(node, "rekey", &["key", "partitions"], problems)?;
+        let key = f.need("key", "planning_area", problems).and_then(|n| read::text(n, "key", problems));
+        let partitions = f.get("partitions").and_then(|n| read::whole(n, "partitions", 1, defaults::MAX_REKEY_PARTITIONS, problems)).map(|p| p.value);
+        return Some(Op::Rekey { key: key?, partitions });
+    }
+    if let Value::List(_) = &node.value {
+        problems.hint(node.at, "`rekey` takes one column", "put the parts together in a stage before: `add: { place: area || '/' || stream }`");
+        return None;
+    }
+    read::text(node, "rekey", problems).map(|key| Op::Rekey { key, partitions: None })
 }
 
 /// Reasons are stable codes: they end up in metrics and dead letters.

@@ -1,17 +1,18 @@
 //! One stage: its operator with everything resolved, the columns behind it, and what it reads. The kinds stand in
 //! files of their own: `stage_select`, `stage_join`, `stage_infer`, `windows`.
 
-use crate::check::{Check, Rows};
+use crate::check::{Check, Rows, non_null};
+use crate::contracts::type_word;
 use crate::defaults;
 use crate::expr::{Planned, Want};
 use crate::file::{Op, Sql, Stage};
 use crate::parse::{self, Place};
 use crate::yaml::At;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_sql::sqlparser::ast::Expr;
 use std::collections::BTreeSet;
 use ws_stream::batch;
-use ws_stream::spec::{Column, OpSpec, TableSpec};
+use ws_stream::spec::{Column, OpSpec, Otherwise, TableSpec};
 
 /// What a stage reads of its input, for telling which input columns are used at all.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,11 @@ pub struct Made {
     pub uses: Uses,
 }
 
+/// All rows as they are.
+fn pass_all() -> OpSpec {
+    OpSpec::Select { filter: None, otherwise: Otherwise::Drop, columns: None }
+}
+
 impl Made {
     pub(crate) fn broken() -> Self {
         Made { op: None, rows: Rows::unknown(), uses: Uses::default() }
@@ -56,6 +62,8 @@ impl Check<'_> {
             Op::Window { .. } | Op::Since { .. } => self.window(stage, input),
             Op::Changed { key, of, first } => self.changed(input, key, of, first.as_ref()),
             Op::Infer { .. } => self.infer(input, &stage.op),
+            Op::Rekey { key, .. } => self.rekey(input, key),
+            Op::Union => Some(Made { op: Some(pass_all()), rows: input.clone(), uses: Uses { passes: true, ..Uses::default() } }),
         };
         let made = made.unwrap_or_else(Made::broken);
         if made.rows.schema.fields().len() > defaults::MAX_COLUMNS {
@@ -66,6 +74,24 @@ impl Check<'_> {
             );
         }
         made
+    }
+
+    /// Rows under another key. There is no operator: the stage is where slices meet (`slices`), and what stands here
+    /// is only seen by checks.
+    fn rekey(&mut self, input: &Rows, key: &At<String>) -> Option<Made> {
+        let t = self.column(&input.schema, key, "rekey", None)?;
+        if t != DataType::Utf8 {
+            self.problems.hint(
+                key.at,
+                format!("rows are re-keyed by texts, `{}` is {}", key.value, type_word(&t)),
+                "CAST(… AS VARCHAR) in a stage before: message keys are texts",
+            );
+            return None;
+        }
+        let name = vec![key.value.clone()];
+        let schema = non_null(&Schema::new(batch::user_fields(&input.schema).to_vec()), &name);
+        let uses = Uses { always: name.iter().cloned().collect(), passes: true, ..Uses::default() };
+        Some(Made { op: Some(pass_all()), rows: Rows { schema: batch::with_system(&schema), key: Some(name), sound: true }, uses })
     }
 
     /// Plans an expression over rows.

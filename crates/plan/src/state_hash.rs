@@ -16,6 +16,8 @@ fn describe(inputs: &[InputSpec], tables: &[TableSpec], stages: &[StageSpec]) ->
         // Per-key lateness keeps the newest time of each key.
         let key = match &i.time.lateness {
             Lateness::Watermark => String::new(),
+            // Of a repartition topic only the upstream watermarks are kept.
+            Lateness::PerKey { .. } if i.rekeyed.is_some() => String::new(),
             Lateness::PerKey { key, .. } => key.join(","),
         };
         let _ = writeln!(out, "input {} {} [{key}]", i.id, i.topic);
@@ -24,6 +26,8 @@ fn describe(inputs: &[InputSpec], tables: &[TableSpec], stages: &[StageSpec]) ->
         let columns: Vec<String> = t.schema.fields().iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect();
         let _ = writeln!(out, "table {} {} [{}] {} [{}]", t.id, t.topic, t.key.join(","), t.valid_from, columns.join(","));
     }
+    // Panes of windows over several inputs keep which of them a row was from.
+    let origins = if inputs.len() > 1 || inputs.iter().any(|i| i.rekeyed.is_some()) { " origins" } else { "" };
     for stage in stages {
         let id = &stage.id;
         let calls = |calls: &[ws_stream::spec::AggCall]| -> String {
@@ -38,7 +42,7 @@ fn describe(inputs: &[InputSpec], tables: &[TableSpec], stages: &[StageSpec]) ->
                 writeln!(out, "dedup {id} [{}] [{}]", key.join(","), by.join(","))
             }
             OpSpec::Window { group_by, window, calls: c, .. } => {
-                writeln!(out, "window {id} [{}] {} {} {}", group_by.join(","), window.size_ms, window.slide_ms, calls(c))
+                writeln!(out, "window {id} [{}] {} {} {}{origins}", group_by.join(","), window.size_ms, window.slide_ms, calls(c))
             }
             OpSpec::Since { group_by, window, calls: c, carry, .. } => {
                 let field = |n: &String| n.clone();

@@ -4,6 +4,7 @@
 mod avsc;
 mod broken;
 mod expressions;
+mod rekeys;
 mod run;
 mod shipped;
 mod windows;

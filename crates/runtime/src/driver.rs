@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
-use ws_stream::log::{End, Log, LogError, Member, Membership, Outcome, Reader, TopicPartition};
+use ws_stream::log::{End, Log, LogError, Member, Membership, Outcome, Reader, TaskId, TopicPartition};
 use ws_stream::records::Records;
 use ws_stream::spec::Topology;
 use ws_stream::task::{Edge, TaskError};
@@ -215,10 +215,12 @@ impl Driver<'_> {
                 let Some((current, next)) = self.reading.get_mut(&at).filter(|(i, _)| *i == incarnation) else { continue };
                 *next = records.next_offset;
                 let incarnation = *current;
-                if self.records == 0 && !records.rows.is_empty() && incarnation > 0 {
+                // Rows between slices are no new input of the topology.
+                let own = !self.options.topology.inputs.iter().any(|i| i.rekeyed.is_some() && i.topic == at.topic);
+                if self.records == 0 && !records.rows.is_empty() && incarnation > 0 && own {
                     self.board.update(self.options.slot, |s| s.first_record_ms = now_ms());
                 }
-                if incarnation > 0 {
+                if incarnation > 0 && own {
                     self.records += records.rows.len() as u64;
                 }
                 self.step(Input::Records { at, incarnation, records })?;
@@ -243,6 +245,18 @@ impl Driver<'_> {
     /// Records that have come. A log that is away is waited for: what is in flight is resolved when it is back.
     fn fetched(&mut self) -> Result<Vec<(TopicPartition, Records)>, LogError> {
         match self.reader.poll(IDLE_WAIT_MS) {
+            Err(LogError::OutOfRange { at, offset, start, end }) if self.reading.contains_key(&at) => {
+                // An earlier owner that does not know it yet reads what the present one has consumed and deleted: losing
+                // the task is news on its way. If it is the present one, a person must look. The other tasks go on.
+                let error = LogError::OutOfRange { at: at.clone(), offset, start, end };
+                let incarnation = self.reading.remove(&at).map_or(0, |(incarnation, _)| incarnation);
+                self.reader.remove(&at)?;
+                self.step(Input::Failed { task: TaskId(at.partition), incarnation, error: error.to_string() }).map_err(|e| match e {
+                    DriverError::Log(e) => e,
+                    other => LogError::Fatal { what: "reading".into(), cause: other.to_string(), hint: "see the log above".into() },
+                })?;
+                Ok(Vec::new())
+            }
             Err(e @ LogError::Unavailable { .. }) => {
                 // Some logs answer so at once: no spinning, and not a line for every turn.
                 if self.away_told.is_none_or(|t| t.elapsed() >= AWAY_TOLD) {
@@ -343,6 +357,9 @@ impl Driver<'_> {
                 self.chores.send(Chore::Restore { task, incarnation, partitions, tables }).map_err(|_| gone("restore"))?;
             }
             Effect::Mark { task, incarnation } => self.chores.send(Chore::Mark { task, incarnation }).map_err(|_| gone("mark"))?,
+            // Both are asked for again when they were dropped because the housekeeper is busy.
+            Effect::Purge { at, before } => drop(self.chores.try_send(Chore::Purge { at, before })),
+            Effect::End { task, incarnation, at } => drop(self.chores.try_send(Chore::End { task, incarnation, at })),
             Effect::Truncate { task, before } => self.chores.send(Chore::Truncate { task, before }).map_err(|_| gone("truncate"))?,
             Effect::Snapshot { task, from_offset, positions, snapshot } => {
                 self.chores.send(Chore::Snapshot { task, from_offset, positions, snapshot }).map_err(|_| gone("snapshot"))?;

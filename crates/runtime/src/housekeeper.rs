@@ -39,6 +39,17 @@ pub(crate) enum Chore {
         positions: Vec<(TopicPartition, i64)>,
         snapshot: Snapshot,
     },
+    /// Delete what was consumed of a repartition topic.
+    Purge {
+        at: TopicPartition,
+        before: i64,
+    },
+    /// Where a partition that looks idle ends.
+    End {
+        task: TaskId,
+        incarnation: u64,
+        at: TopicPartition,
+    },
     /// How far these positions are behind the ends.
     Lag(Vec<(TopicPartition, i64)>),
 }
@@ -64,7 +75,8 @@ impl Housekeeper {
         let mut admin = None;
         for chore in chores {
             let (task, incarnation) = match &chore {
-                Chore::Restore { task, incarnation, .. } | Chore::Mark { task, incarnation } => (*task, *incarnation),
+                Chore::Restore { task, incarnation, .. } | Chore::Mark { task, incarnation } | Chore::End { task, incarnation, .. } => (*task, *incarnation),
+                Chore::Purge { at, .. } => (TaskId(at.partition), 0),
                 Chore::Truncate { task, .. } | Chore::Snapshot { task, .. } => (*task, 0),
                 Chore::Lag(_) => (TaskId(0), 0),
             };
@@ -106,6 +118,18 @@ impl Housekeeper {
                     lag += (admin.end(&at, End::Stable)? - position).max(0);
                 }
                 self.lag.store(lag, Ordering::Relaxed);
+                Ok(())
+            }
+            Chore::Purge { at, before } => {
+                // Deleted already, by an earlier life that was further: nothing is lost.
+                match admin.truncate(&at, before) {
+                    Err(LogError::OutOfRange { start, .. }) if start >= before => Ok(()),
+                    other => other,
+                }
+            }
+            Chore::End { task, incarnation, at } => {
+                let end = admin.end(&at, End::Stable)?;
+                let _ = self.out.send(Input::End { task, incarnation, at, end });
                 Ok(())
             }
             Chore::Truncate { task, before } => patiently(|| admin.truncate(&self.changelog(task), before)),

@@ -29,7 +29,7 @@ pub const SPECIFICATION: &[Metric] = &[
         Kind::Counter,
         Unit::Count,
         &["topology", "stage", "result"],
-        "Rows by stage and what became of them; result is input, folded, emitted, filtered, duplicate, unmatched, late, dead or made",
+        "Rows by stage and what became of them; result is input, folded, emitted, filtered, duplicate, unmatched, late, dead or made; was_idle is the part of late whose partition had been taken for idle",
     ),
     ("ws_stage_pending_rows", Kind::Gauge, Unit::Count, &["topology", "stage"], "Rows waiting in an asynchronous stage"),
     ("ws_commit_seconds", Kind::Histogram, Unit::Seconds, &["outcome"], "Time of a transaction from begin to its end"),
@@ -90,6 +90,7 @@ pub(crate) fn stage(topology: &str, stage: &str, c: &ws_stream::operator::Counts
         ("late", c.late),
         ("dead", c.dead),
         ("made", c.made),
+        ("was_idle", c.was_idle),
     ];
     for (result, n) in rows {
         counter!("ws_stage_rows_total", "topology" => topology.to_string(), "stage" => stage.to_string(), "result" => result).absolute(n);

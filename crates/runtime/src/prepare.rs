@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use ws_stream::log::{Admin, LogError, TopicSpec};
-use ws_stream::spec::Topology;
+use std::time::{Duration, Instant};
+use ws_stream::log::{Admin, End, Log, LogError, TopicPartition, TopicSpec};
+use ws_stream::repartition::format_of;
+use ws_stream::spec::{RekeySpec, Topology};
 use ws_stream::task::{Surroundings, changelog_topic, manifest_topic};
+
+/// How long the first records of repartition topics are waited for; then tasks find out themselves.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOK_POLL_MS: u64 = 100;
 
 /// A topology that cannot start on this log.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +48,18 @@ pub enum PrepareError {
         /// Its partitions.
         wanted: u32,
     },
+    /// Rows of another version of the topology wait in a repartition topic.
+    #[error(
+        "{topic} holds rows of the format {found:016x}, this version of the topology reads and writes {wanted:016x}: the columns before the `rekey` stage changed. Let the version that wrote them run until it has read the topic to its end, or give the stage another id, which makes a topic of its own"
+    )]
+    Format {
+        /// Repartition topic.
+        topic: Arc<str>,
+        /// Format of its first record.
+        found: u64,
+        /// Format of the topology.
+        wanted: u64,
+    },
     /// The topology reads nothing.
     #[error("topology {0} has no source")]
     NoInput(Arc<str>),
@@ -56,8 +74,73 @@ pub struct Prepared {
     pub tasks: u32,
 }
 
-/// Outputs and the engine's own topics are made where they are missing (`create_outputs`); inputs never are.
+/// Topics that a topology of one slice needs: see [`prepare_slices`].
 pub fn prepare(topology: &Topology, admin: &mut dyn Admin, create_outputs: bool) -> Result<Prepared, PrepareError> {
+    prepare_slice(topology, &[], admin, create_outputs)
+}
+
+/// Outputs and the engine's own topics are made where they are missing (`create_outputs`); inputs never are. Slices
+/// come after those that they read from, so a repartition topic is there before it is looked for.
+pub fn prepare_slices(slices: &[Arc<Topology>], admin: &mut dyn Admin, create_outputs: bool) -> Result<Vec<Prepared>, PrepareError> {
+    slices.iter().map(|t| prepare_slice(t, slices, admin, create_outputs)).collect()
+}
+
+/// Partitions that a repartition topic is made with: those of what the reading slice reads beside it, so that they fit
+/// together; else as many as there are tasks that write it.
+fn partitions_of(rekey: &RekeySpec, slices: &[Arc<Topology>], admin: &mut dyn Admin, tasks: u32) -> Result<u32, LogError> {
+    if let Some(n) = rekey.partitions {
+        return Ok(n);
+    }
+    let reader = slices.iter().find(|s| s.inputs.iter().any(|i| i.topic == rekey.topic));
+    let beside = reader.into_iter().flat_map(|s| {
+        let inputs = s.inputs.iter().filter(|i| i.rekeyed.is_none()).map(|i| &i.topic);
+        inputs.chain(s.tables.iter().filter(|t| !t.global).map(|t| &t.topic))
+    });
+    for topic in beside {
+        if let Some(info) = admin.topic(topic)? {
+            return Ok(info.partitions);
+        }
+    }
+    Ok(tasks)
+}
+
+/// Refuses repartition topics that hold rows of another format. Only the first record of each partition is looked at:
+/// what was consumed is deleted, and a task checks every record.
+pub fn check_formats(log: &dyn Log, slices: &[Arc<Topology>], prepared: &[Prepared]) -> Result<(), PrepareError> {
+    let (mut admin, mut reader) = (log.admin()?, log.reader()?);
+    for (topology, prepared) in slices.iter().zip(prepared) {
+        for input in &topology.inputs {
+            let Some(rekeyed) = &input.rekeyed else { continue };
+            let mut left = BTreeMap::new();
+            for p in 0..prepared.tasks {
+                let at = TopicPartition::new(input.topic.clone(), p);
+                let start = admin.start(&at)?;
+                let end = admin.end(&at, End::Stable)?;
+                if start < end {
+                    reader.add(&at, start)?;
+                    left.insert(at, end);
+                }
+            }
+            let deadline = Instant::now() + LOOK;
+            while !left.is_empty() && Instant::now() < deadline {
+                for (at, records) in reader.poll(LOOK_POLL_MS)? {
+                    if let Some(found) = (0..records.rows.len()).find_map(|i| records.value(i).and_then(format_of)).filter(|f| *f != rekeyed.format_hash) {
+                        return Err(PrepareError::Format { topic: input.topic.clone(), found, wanted: rekeyed.format_hash });
+                    }
+                    // Markers and what was aborted may come first.
+                    if left.get(&at).is_some_and(|end| !records.rows.is_empty() || records.next_offset >= *end) {
+                        left.remove(&at);
+                        reader.remove(&at)?;
+                    }
+                }
+            }
+            left.keys().try_for_each(|at| reader.remove(at))?;
+        }
+    }
+    Ok(())
+}
+
+fn prepare_slice(topology: &Topology, slices: &[Arc<Topology>], admin: &mut dyn Admin, create_outputs: bool) -> Result<Prepared, PrepareError> {
     let mut topics = BTreeMap::new();
     let mut first: Option<(Arc<str>, u32)> = None;
     let inputs = topology.inputs.iter().map(|i| &i.topic).chain(topology.tables.iter().filter(|t| !t.global).map(|t| &t.topic));
@@ -79,9 +162,12 @@ pub fn prepare(topology: &Topology, admin: &mut dyn Admin, create_outputs: bool)
         topics.insert(topic.clone(), (info.id, info.partitions));
     }
     let (input, tasks) = first.ok_or_else(|| PrepareError::NoInput(topology.name.clone()))?;
-    for t in topology.tables.iter().filter(|t| t.global) {
-        let info = admin.topic(&t.topic)?.ok_or_else(|| LogError::NoTopic(t.topic.clone()))?;
-        topics.insert(t.topic.clone(), (info.id, info.partitions));
+    let known = topology.tables.iter().filter(|t| t.global).map(|t| t.topic.clone());
+    // Positions of rows that came through repartition topics name the topics they stem from.
+    let counted = topology.inputs.iter().filter_map(|i| i.rekeyed.as_ref().map(|r| r.counted_by.clone()));
+    for topic in known.chain(topology.origins()).chain(counted) {
+        let info = admin.topic(&topic)?.ok_or_else(|| LogError::NoTopic(topic.clone()))?;
+        topics.insert(topic, (info.id, info.partitions));
     }
     let keep = |name: Arc<str>, retention: &str| TopicSpec {
         name,
@@ -95,6 +181,20 @@ pub fn prepare(topology: &Topology, admin: &mut dyn Admin, create_outputs: bool)
         keep(manifest_topic(&topology.name), "604800000"),
     ];
     admin.create(&own)?;
+    let mut between = Vec::new();
+    for rekey in &topology.rekeys {
+        let partitions = partitions_of(rekey, slices, admin, tasks)?;
+        // The tasks that read it delete what they have consumed; time must not.
+        between.push(TopicSpec { partitions, ..keep(rekey.topic.clone(), "-1") });
+    }
+    admin.create(&between)?;
+    for spec in between {
+        let info = admin.topic(&spec.name)?.ok_or_else(|| LogError::NoTopic(spec.name.clone()))?;
+        if info.partitions != spec.partitions {
+            return Err(PrepareError::Repartitioned { topic: spec.name, found: info.partitions, input, wanted: spec.partitions });
+        }
+        topics.insert(spec.name, (info.id, info.partitions));
+    }
     let outputs: Vec<Arc<str>> = topology.sinks.iter().map(|s| s.topic.clone()).chain([topology.dead_letters.clone()]).collect();
     if create_outputs {
         let specs: Vec<_> = outputs.iter().map(|name| TopicSpec { name: name.clone(), partitions: tasks, config: Vec::new() }).collect();

@@ -1,5 +1,6 @@
-//! A topology without a log: records in, output records out, in memory and at once. It drives the real worker with one
-//! task, so training, back-tests and fixtures see exactly what production computes.
+//! A topology without a log: records in, output records out, in memory and at once. It drives the real workers with one
+//! task a slice, so training, back-tests and fixtures see exactly what production computes; what a slice writes into a
+//! repartition topic is read by the slice behind it at once.
 
 use crate::models::Models;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,38 +23,59 @@ pub enum ReplayError {
     Stopped(String),
 }
 
+/// One slice with its worker.
+struct Slice {
+    worker: Worker,
+    incarnation: u64,
+    /// Topics it reads, and whether the topic is a global table.
+    reads: BTreeMap<Arc<str>, bool>,
+}
+
 /// Runs one topology over records given to it.
 pub struct Replay {
-    worker: Worker,
+    slices: Vec<Slice>,
     models: Models,
-    incarnation: u64,
     offsets: BTreeMap<Arc<str>, i64>,
-    globals: Vec<Arc<str>>,
+    /// Repartition topics, and what was written to them and is not read yet.
+    between: BTreeMap<Arc<str>, VecDeque<Records>>,
     out: BTreeMap<Arc<str>, RecordsBuilder>,
     ends: BTreeMap<Arc<str>, i64>,
     now_ms: i64,
 }
 
 impl Replay {
-    /// Ready to take records; infer stages ask `models`.
+    /// A topology of one slice, ready to take records; infer stages ask `models`.
     pub fn new(topology: Arc<Topology>, edge: Arc<dyn Edge>, models: Models) -> Result<Replay, ReplayError> {
-        let inputs = topology.inputs.iter().map(|i| &i.topic).chain(topology.tables.iter().map(|t| &t.topic));
-        let outputs = topology.sinks.iter().map(|s| &s.topic).chain([&topology.dead_letters]);
-        let own = [changelog_topic(&topology.name), manifest_topic(&topology.name)];
-        let topics = inputs.chain(outputs).chain(&own).map(|t| (t.clone(), ([0; 16], 1))).collect();
+        Replay::of_slices(&[topology], edge, models, 0)
+    }
+
+    /// All slices of a topology, each after those that it reads from. `now_ms` is processing time at the start, UTC ms.
+    pub fn of_slices(slices: &[Arc<Topology>], edge: Arc<dyn Edge>, models: Models, now_ms: i64) -> Result<Replay, ReplayError> {
+        let mut topics = BTreeMap::new();
+        for t in slices {
+            let inputs = t.inputs.iter().map(|i| &i.topic).chain(t.tables.iter().map(|t| &t.topic));
+            let outputs = t.sinks.iter().map(|s| &s.topic).chain([&t.dead_letters]).chain(t.rekeys.iter().map(|r| &r.topic));
+            let own = [changelog_topic(&t.name), manifest_topic(&t.name)];
+            topics.extend(inputs.chain(outputs).chain(&own).map(|t| (t.clone(), ([0; 16], 1))));
+        }
+        let between = slices.iter().flat_map(|t| &t.rekeys).map(|r| (r.topic.clone(), VecDeque::new())).collect();
         let surroundings = Surroundings { cluster_id: "replay".into(), topics };
-        let globals = topology.tables.iter().filter(|t| t.global).map(|t| t.topic.clone()).collect();
         let options = WorkerOptions {
             snapshot_interval_ms: 0,
+            purge_interval_ms: 0,
             commit_interval_ms: 0,
             pause_bytes: usize::MAX,
             pause_pending_rows: usize::MAX,
             ..WorkerOptions::default()
         };
-        let worker = Worker::new(topology, edge, surroundings, options)?;
-        let mut replay = Replay { worker, models, incarnation: 0, offsets: BTreeMap::new(), globals, out: BTreeMap::new(), ends: BTreeMap::new(), now_ms: 0 };
-        replay.step(Input::GlobalEnds(Vec::new()))?;
-        replay.step(Input::Ownership(Ownership::Assigned(vec![TaskId(0)])))?;
+        let mut replay = Replay { slices: Vec::new(), models, offsets: BTreeMap::new(), between, out: BTreeMap::new(), ends: BTreeMap::new(), now_ms };
+        for (n, t) in slices.iter().enumerate() {
+            let worker = Worker::new(t.clone(), edge.clone(), surroundings.clone(), options.clone())?;
+            let reads = t.inputs.iter().map(|i| (i.topic.clone(), false)).chain(t.tables.iter().map(|t| (t.topic.clone(), t.global))).collect();
+            replay.slices.push(Slice { worker, incarnation: 0, reads });
+            replay.step(n, Input::GlobalEnds(Vec::new()))?;
+            replay.step(n, Input::Ownership(Ownership::Assigned(vec![TaskId(0)])))?;
+        }
         Ok(replay)
     }
 
@@ -71,14 +93,30 @@ impl Replay {
             *next += 1;
         }
         let records = b.finish(*next);
-        let incarnation = if self.globals.contains(topic) { 0 } else { self.incarnation };
-        self.step(Input::Records { at: TopicPartition::new(topic.clone(), 0), incarnation, records })?;
-        self.step(Input::Tick)
+        self.give(topic, &records)?;
+        self.tick()
     }
 
-    /// Lets timers fire and budgets end.
+    /// Hands records to the slices that read the topic.
+    fn give(&mut self, topic: &Arc<str>, records: &Records) -> Result<(), ReplayError> {
+        for n in 0..self.slices.len() {
+            let slice = &self.slices[n];
+            let Some(global) = slice.reads.get(topic) else { continue };
+            let incarnation = if *global { 0 } else { slice.incarnation };
+            self.step(n, Input::Records { at: TopicPartition::new(topic.clone(), 0), incarnation, records: records.clone() })?;
+        }
+        Ok(())
+    }
+
+    /// Lets timers fire and budgets end, and rows flow on to later slices until none is on its way.
     pub fn tick(&mut self) -> Result<(), ReplayError> {
-        self.step(Input::Tick)
+        for n in 0..self.slices.len() {
+            self.step(n, Input::Tick)?;
+        }
+        while let Some((topic, records)) = self.between.iter_mut().find_map(|(t, waiting)| Some((t.clone(), waiting.pop_front()?))) {
+            self.give(&topic, &records)?;
+        }
+        Ok(())
     }
 
     /// The outputs of a topic since the last call.
@@ -89,16 +127,17 @@ impl Replay {
 
     /// Counts of inputs and stages.
     pub fn counts(&mut self) -> Vec<(String, Counts)> {
-        self.worker.tasks().flat_map(|t| t.counts().into_iter().map(|(id, c)| (id.to_string(), c)).collect::<Vec<_>>()).collect()
+        let tasks = self.slices.iter_mut().flat_map(|s| s.worker.tasks());
+        tasks.flat_map(|t| t.counts().into_iter().map(|(id, c)| (id.to_string(), c)).collect::<Vec<_>>()).collect()
     }
 
-    fn step(&mut self, input: Input) -> Result<(), ReplayError> {
+    fn step(&mut self, n: usize, input: Input) -> Result<(), ReplayError> {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            for effect in self.worker.step(self.now_ms, input) {
+            for effect in self.slices[n].worker.step(self.now_ms, input) {
                 match effect {
                     Effect::Restore { task, incarnation, .. } => {
-                        self.incarnation = incarnation;
+                        self.slices[n].incarnation = incarnation;
                         inputs.push_back(Input::Restored { task, incarnation, committed: 0, starts: Vec::new(), table_ends: Vec::new() });
                     }
                     Effect::Call { task, incarnation, stage, call } => {
@@ -112,6 +151,10 @@ impl Replay {
                         inputs.push_back(Input::Outcome { id: set.id, outcome: Outcome::Committed });
                     }
                     Effect::Mark { task, incarnation } => inputs.push_back(Input::Mark { task, incarnation, offset: 0 }),
+                    Effect::End { task, incarnation, at } => {
+                        let end = self.offsets.get(&at.topic).copied().unwrap_or(0);
+                        inputs.push_back(Input::End { task, incarnation, at, end });
+                    }
                     Effect::Stopped { error, .. } => return Err(ReplayError::Stopped(error)),
                     Effect::Rejected { at, first, .. } if !first.is_empty() => return Err(ReplayError::Stopped(format!("{at}: {first}"))),
                     Effect::Read { .. }
@@ -122,6 +165,7 @@ impl Replay {
                     | Effect::Release(_)
                     | Effect::Rejected { .. }
                     | Effect::Truncate { .. }
+                    | Effect::Purge { .. }
                     | Effect::Snapshot { .. }
                     | Effect::Finished => {}
                 }
@@ -131,6 +175,17 @@ impl Replay {
     }
 
     fn collect(&mut self, appends: &Appends) {
+        if let Some(waiting) = self.between.get_mut(&appends.topic) {
+            let next = self.offsets.entry(appends.topic.clone()).or_insert(0);
+            let mut b = RecordsBuilder::default();
+            for (i, row) in appends.rows.iter().enumerate() {
+                let (key, value, _) = appends.row(i);
+                b.push(*next, row.timestamp_ms, key, value, &[]);
+                *next += 1;
+            }
+            waiting.push_back(b.finish(*next));
+            return;
+        }
         if appends.topic.starts_with("ws.") {
             return;
         }

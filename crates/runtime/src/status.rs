@@ -38,24 +38,32 @@ pub struct WorkerStatus {
     pub committed_position: i64,
 }
 
-/// The parts of all workers of a process.
+/// The parts of all workers of a process, by slice of the topology and slot.
 #[derive(Clone, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<u32, WorkerStatus>>>);
+pub struct Board {
+    parts: Arc<Mutex<BTreeMap<(u32, u32), WorkerStatus>>>,
+    slice: u32,
+}
 
 impl Board {
+    /// The same board for workers of another slice.
+    pub fn of_slice(&self, slice: u32) -> Board {
+        Board { parts: self.parts.clone(), slice }
+    }
+
     /// Changes a worker's part.
     pub fn update(&self, slot: u32, f: impl FnOnce(&mut WorkerStatus)) {
-        f(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(slot).or_default());
+        f(self.parts.lock().unwrap_or_else(PoisonError::into_inner).entry((self.slice, slot)).or_default());
     }
 
     /// A worker's part.
     pub fn of(&self, slot: u32) -> Option<WorkerStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&slot).cloned()
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(&(self.slice, slot)).cloned()
     }
 
     /// All parts added up.
     pub fn summary(&self) -> WorkerStatus {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = WorkerStatus { ready: !parts.is_empty(), ..WorkerStatus::default() };
         for p in parts.values() {
             all.ready &= p.ready;

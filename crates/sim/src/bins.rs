@@ -4,9 +4,10 @@
 
 use crate::report::SimOptions;
 use crate::rng::Rng;
-use crate::scenario::{Expected, Feed, Letter, Model, Row, Scenario};
+use crate::scenario::{Expected, Feed, Letter, Model, Row, Scenario, Slice};
 use crate::sim::Profile;
 use crate::workload::{Size, meter_scenario};
+use crate::zones::zone_scenario;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use serde_json::{Map, Value, json};
@@ -112,9 +113,8 @@ impl BinFill {
         let (rows, letters) = (self.registry.clone(), self.registry.clone());
         let model: Model = Arc::new(|_, rows| answer(rows));
         Ok(Scenario {
-            topology: self.topology.clone(),
+            slices: vec![Slice { topology: self.topology.clone(), tasks: size.tasks }],
             edge: self.edge.clone(),
-            tasks: size.tasks,
             topics,
             start_ms: START_MS,
             before,
@@ -362,12 +362,14 @@ fn read_letters(registry: &Registry, records: &Records) -> Vec<Letter> {
 }
 
 impl SimOptions {
-    /// The real `bin-fill` on odd seeds, the built-in scenario, which is smaller and stricter, on even ones. Fails when
-    /// the topology does not plan.
+    /// In turn: the built-in scenario, which is small and strict; the real `bin-fill`; two slices with a `rekey` between
+    /// them. Fails when the topology does not plan.
     pub fn standard() -> Result<SimOptions, String> {
         let bins = BinFill::load()?;
-        let scenario = move |seed: u64| {
-            if seed % 2 == 1 { bins.scenario(seed, BinFill::SIZE) } else { Ok(meter_scenario(seed, SimOptions::SIZE)) }
+        let scenario = move |seed: u64| match seed % 3 {
+            0 => Ok(meter_scenario(seed, SimOptions::SIZE)),
+            1 => bins.scenario(seed, BinFill::SIZE),
+            _ => Ok(zone_scenario(seed, SimOptions::ZONE_SIZE)),
         };
         Ok(SimOptions { scenario: Arc::new(scenario), profile: Profile::of, planted: Planted::default() })
     }

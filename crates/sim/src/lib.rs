@@ -20,6 +20,7 @@ mod tests;
 pub mod trace;
 pub mod verdict;
 pub mod workload;
+pub mod zones;
 
 pub use log::SimLog;
 pub use report::{Report, SimOptions, Summary, run_many, run_seed};

@@ -50,7 +50,7 @@ pub const REMEMBER_MS: i64 = 600_000;
 type Function = fn(&RecordBatch) -> Result<ArrayRef, String>;
 
 /// An expression in code.
-struct Code {
+pub(crate) struct Code {
     text: &'static str,
     kind: DataType,
     function: Function,
@@ -96,11 +96,11 @@ impl Expr for Named {
     }
 }
 
-fn named(name: &'static str, kind: DataType) -> ExprRef {
+pub(crate) fn named(name: &'static str, kind: DataType) -> ExprRef {
     Arc::new(Named(name, kind))
 }
 
-fn column(output: &str, input: &'static str, kind: DataType) -> Column {
+pub(crate) fn column(output: &str, input: &'static str, kind: DataType) -> Column {
     Column { name: output.to_string(), expr: named(input, kind) }
 }
 
@@ -109,11 +109,11 @@ fn numbers(rows: &RecordBatch, name: &str) -> Result<Float64Array, String> {
     Ok(c.as_primitive_opt::<Float64Type>().ok_or("not a number")?.clone())
 }
 
-fn fields(list: &[(&str, DataType)]) -> SchemaRef {
+pub(crate) fn fields(list: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(list.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect::<Vec<_>>()))
 }
 
-fn extended(schema: &SchemaRef, more: &[(&str, DataType)]) -> SchemaRef {
+pub(crate) fn extended(schema: &SchemaRef, more: &[(&str, DataType)]) -> SchemaRef {
     let more = more.iter().map(|(n, t)| Arc::new(Field::new(*n, t.clone(), true)));
     Arc::new(Schema::new(schema.fields().iter().cloned().chain(more).collect::<Vec<_>>()))
 }
@@ -271,6 +271,9 @@ pub fn topology() -> Arc<Topology> {
                 lateness: Lateness::PerKey { key: device(), allowed_ms: LATENESS_MS },
             },
             max_value_bytes: 4096,
+            idle_after_ms: None,
+            max_skew_ms: None,
+            rekeyed: None,
         }],
         tables: vec![
             TableSpec {
@@ -296,6 +299,7 @@ pub fn topology() -> Arc<Topology> {
         sinks: vec![sink(PLACED, 3, &[]), sink(MINUTE, 4, &[]), sink(SHIFT, 6, &[]), sink(FORECAST, 7, &["model_version"])],
         dead_letters: DEAD.into(),
         models: vec!["meter".into()],
+        rekeys: Vec::new(),
     })
 }
 

@@ -2,7 +2,7 @@
 //! answers at once, and no worker, transaction, restore or fault. What it yields is what every disturbed run must.
 
 use crate::broker::Broker;
-use crate::scenario::{Letter, Row, Scenario};
+use crate::scenario::{Letter, Row, Scenario, Slice};
 use crate::sim::all_records;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,9 +28,9 @@ pub(crate) struct Outputs {
 impl Outputs {
     /// Adds the records of one partition of a topic.
     pub(crate) fn add(&mut self, scenario: &Scenario, topic: &Arc<str>, records: &Records) {
-        if *topic == scenario.topology.dead_letters {
+        if scenario.dead_letters().contains(topic) {
             self.letters.extend((scenario.read_letters)(records));
-        } else if scenario.topology.sinks.iter().any(|s| s.topic == *topic) {
+        } else if scenario.sinks().contains(topic) {
             for (i, row) in (scenario.read_rows)(topic, records).into_iter().enumerate() {
                 let input = records.headers(i).get("ws.input").map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
                 self.rows.entry((topic.clone(), records.key(i).map(<[u8]>::to_vec))).or_default().push((row, input));
@@ -42,7 +42,7 @@ impl Outputs {
     pub(crate) fn of_broker(scenario: &Scenario, broker: &Broker) -> Outputs {
         let mut outputs = Outputs::default();
         let mut topics = scenario.sinks();
-        topics.push(scenario.topology.dead_letters.clone());
+        topics.extend(scenario.dead_letters());
         topics.sort();
         topics.dedup();
         for topic in topics {
@@ -55,34 +55,63 @@ impl Outputs {
     }
 }
 
-/// Runs the scenario's tasks over what the broker holds as input.
+/// Processing time by which every input without new rows is idle.
+const LATER_MS: i64 = 86_400_000;
+
+/// Runs the scenario's tasks over what the broker holds as input, slice after slice; what one slice writes for another
+/// is kept here and never seen by the broker.
 pub(crate) fn run(scenario: &Scenario, broker: &Broker, surroundings: &Surroundings) -> Result<Outputs, String> {
-    let globals = globals(scenario, broker)?;
     let mut outputs = Outputs::default();
-    for t in 0..scenario.tasks {
-        let mut task = Task::new(TaskId(t), scenario.topology.clone(), scenario.edge.as_ref(), surroundings.clone()).map_err(|e| e.to_string())?;
-        let (tables, inputs): (Vec<_>, Vec<_>) = task.partitions().into_iter().partition(|at| task.is_table(at));
-        let mut appends = Vec::new();
-        for at in tables.iter().chain(&inputs) {
-            for records in chunks(&all_records(broker, at)) {
-                task.process(at, &records, scenario.start_ms, &globals).map_err(|e| e.to_string())?;
-                answer_all(scenario, &mut task, &globals)?;
-                close(&mut task, &mut appends)?;
+    let mut between: BTreeMap<TopicPartition, RecordsBuilder> = BTreeMap::new();
+    for slice in &scenario.slices {
+        let globals = globals(scenario, slice, broker)?;
+        let rekeyed = |at: &TopicPartition| slice.topology.inputs.iter().any(|i| i.rekeyed.is_some() && i.topic == at.topic);
+        for t in 0..slice.tasks {
+            let mut task = Task::new(TaskId(t), slice.topology.clone(), scenario.edge.as_ref(), surroundings.clone()).map_err(|e| e.to_string())?;
+            let (tables, inputs): (Vec<_>, Vec<_>) = task.partitions().into_iter().partition(|at| task.is_table(at));
+            let mut appends = Vec::new();
+            for at in tables.iter().chain(&inputs) {
+                let all = match rekeyed(at) {
+                    true => {
+                        let b = between.remove(at).unwrap_or_default();
+                        let n = b.len() as i64;
+                        b.finish(n)
+                    }
+                    false => all_records(broker, at),
+                };
+                for records in chunks(&all) {
+                    task.process(at, &records, scenario.start_ms, &globals).map_err(|e| e.to_string())?;
+                    answer_all(scenario, &mut task, &globals)?;
+                    close(&mut task, &mut appends)?;
+                }
             }
-        }
-        task.advance(scenario.start_ms, &globals).map_err(|e| e.to_string())?;
-        answer_all(scenario, &mut task, &globals)?;
-        close(&mut task, &mut appends)?;
-        for a in &appends {
-            outputs.add(scenario, &a.topic, &as_records(a));
+            task.advance(scenario.start_ms, &globals).map_err(|e| e.to_string())?;
+            answer_all(scenario, &mut task, &globals)?;
+            close(&mut task, &mut appends)?;
+            let later_ms = scenario.start_ms + LATER_MS;
+            for at in task.quiet(later_ms) {
+                let end = task.position(&at).unwrap_or(0);
+                task.end_seen(&at, end, later_ms, &globals).map_err(|e| e.to_string())?;
+            }
+            close(&mut task, &mut appends)?;
+            for a in &appends {
+                outputs.add(scenario, &a.topic, &as_records(a));
+                if slice.topology.rekeys.iter().any(|r| r.topic == a.topic) {
+                    for (i, r) in a.rows.iter().enumerate() {
+                        let b = between.entry(TopicPartition::new(a.topic.clone(), r.partition)).or_default();
+                        let (key, value, _) = a.row(i);
+                        b.push(b.len() as i64, r.timestamp_ms, key, value, &[]);
+                    }
+                }
+            }
         }
     }
     Ok(outputs)
 }
 
-fn globals(scenario: &Scenario, broker: &Broker) -> Result<Vec<Option<Table>>, String> {
+fn globals(scenario: &Scenario, slice: &Slice, broker: &Broker) -> Result<Vec<Option<Table>>, String> {
     let mut globals = Vec::new();
-    for spec in &scenario.topology.tables {
+    for spec in &slice.topology.tables {
         if !spec.global {
             globals.push(None);
             continue;

@@ -5,6 +5,7 @@ use crate::sim::{Profile, Simulation};
 use crate::trace::Trace;
 use crate::verdict::{self, Verdict};
 use crate::workload::{Size, meter_scenario};
+use crate::zones::zone_scenario;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,14 @@ pub struct SimOptions {
 impl SimOptions {
     /// Size of the built-in scenario that keeps a seed below half a second.
     pub const SIZE: Size = Size { tasks: 4, readings: 1_200, over_ms: 15_000 };
+
+    /// Size of the scenario with two slices.
+    pub const ZONE_SIZE: Size = Size { tasks: 4, readings: 900, over_ms: 12_000 };
+
+    /// Two slices with a `rekey` between them.
+    pub fn zones(size: Size) -> SimOptions {
+        SimOptions { scenario: Arc::new(move |seed| Ok(zone_scenario(seed, size))), profile: Profile::of, planted: Planted::default() }
+    }
 
     /// The built-in scenario.
     pub fn meter(size: Size) -> SimOptions {

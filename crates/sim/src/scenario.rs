@@ -63,15 +63,22 @@ pub type ReadRows = Arc<dyn Fn(&str, &Records) -> Vec<Row> + Send + Sync>;
 /// Reads dead letters back.
 pub type ReadLetters = Arc<dyn Fn(&Records) -> Vec<Letter> + Send + Sync>;
 
+/// A slice of the topology: its tasks have a group, transactions and state of their own.
+#[derive(Clone)]
+pub struct Slice {
+    /// What it runs.
+    pub topology: Arc<Topology>,
+    /// Tasks: partitions of its inputs.
+    pub tasks: u32,
+}
+
 /// Everything that one run needs beside faults.
 #[derive(Clone)]
 pub struct Scenario {
-    /// The topology.
-    pub topology: Arc<Topology>,
+    /// The topology's slices, each after those that it reads from.
+    pub slices: Vec<Slice>,
     /// Its codecs and rules.
     pub edge: Arc<dyn Edge>,
-    /// Tasks: partitions of its inputs.
-    pub tasks: u32,
     /// Topics to create, internal ones excluded.
     pub topics: Vec<TopicSpec>,
     /// Processing time at which the run starts, UTC milliseconds.
@@ -95,11 +102,15 @@ pub struct Scenario {
 impl Scenario {
     /// Topics that the engine itself needs.
     pub fn internal_topics(&self) -> Vec<TopicSpec> {
-        let name = &self.topology.name;
-        [ws_stream::task::changelog_topic(name), ws_stream::task::manifest_topic(name)]
-            .into_iter()
-            .map(|name| TopicSpec { name, partitions: self.tasks, config: Vec::new() })
-            .collect()
+        let spec = |name: Arc<str>, partitions: u32| TopicSpec { name, partitions, config: Vec::new() };
+        let own = self.slices.iter().flat_map(|s| {
+            let name = &s.topology.name;
+            [spec(ws_stream::task::changelog_topic(name), s.tasks), spec(ws_stream::task::manifest_topic(name), s.tasks)]
+        });
+        // A repartition topic has a partition for each task that reads it.
+        let readers = |topic: &Arc<str>| self.slices.iter().find(|s| s.topology.inputs.iter().any(|i| i.topic == *topic)).map_or(1, |s| s.tasks);
+        let between = self.slices.iter().flat_map(|s| &s.topology.rekeys).map(|r| spec(r.topic.clone(), readers(&r.topic)));
+        own.chain(between).collect()
     }
 
     /// Input records that producers append and that are not aborted.
@@ -107,9 +118,18 @@ impl Scenario {
         self.feeds.iter().filter(|f| !f.aborted).flat_map(|f| &f.appends).map(|a| a.rows.len() as u64).sum()
     }
 
+    /// Dead-letter topics.
+    pub fn dead_letters(&self) -> Vec<Arc<str>> {
+        let mut topics: Vec<Arc<str>> = self.slices.iter().map(|s| s.topology.dead_letters.clone()).collect();
+        topics.sort();
+        topics.dedup();
+        topics
+    }
+
     /// Sink topics.
     pub fn sinks(&self) -> Vec<Arc<str>> {
-        let mut topics: Vec<Arc<str>> = self.topology.sinks.iter().map(|s| s.topic.clone()).collect();
+        let mut topics: Vec<Arc<str>> = self.slices.iter().flat_map(|s| &s.topology.sinks).map(|s| s.topic.clone()).collect();
+        topics.sort();
         topics.dedup();
         topics
     }

@@ -44,6 +44,39 @@ fn a_summary_does_not_depend_on_threads() {
     assert_eq!((one.trace, one.to_string()), (three.trace, three.to_string()));
 }
 
+#[test]
+fn nothing_is_lost_twice_or_reordered_through_a_rekey() {
+    let summary = run_many(0..40, &SimOptions::zones(SimOptions::ZONE_SIZE), 2);
+    println!("{summary}");
+    assert!(summary.failed.is_empty(), "{summary}");
+    let [killed, purged, paused, ends] = ["process killed", "purges", "pauses", "ends asked for"].map(|what| summary.count(what));
+    assert!(killed > 40 && purged > 100 && paused > 100 && ends > 200, "too little happened: {summary}");
+    let again = run_many(0..40, &SimOptions::zones(SimOptions::ZONE_SIZE), 1);
+    assert_eq!(summary.trace, again.trace, "the same seeds give the same traces");
+}
+
+/// What goes wrong when a watermark runs ahead of the rows, or stays behind for ever.
+#[test]
+fn defects_of_re_keying_are_found() {
+    fn outside(seed: u64) -> Profile {
+        Profile { control_outside: true, ..Profile::of(seed) }
+    }
+    let base = SimOptions::zones(SimOptions::ZONE_SIZE);
+    assert!(run_many(0..BOUND, &base, 2).failed.is_empty(), "these seeds pass without a defect");
+    let defects = [
+        ("watermarks outside of the transaction", SimOptions { profile: outside, ..base.clone() }),
+        ("minimum over the upstream tasks heard of", SimOptions { planted: Planted { min_of_seen: true, ..Planted::default() }, ..base.clone() }),
+        ("an aborted watermark counts as told", SimOptions { planted: Planted { told_once: true, ..Planted::default() }, ..base.clone() }),
+        ("an aborted epoch's state stays", SimOptions { planted: Planted { keep_state_on_abort: true, ..Planted::default() }, ..base }),
+    ];
+    for (name, options) in defects {
+        let summary = run_many(0..BOUND, &options, 2);
+        let letters: u64 = summary.failed.iter().map(|r| r.verdict.letters).sum();
+        println!("{name}: {} of {BOUND} seeds fail, lost {}, duplicate {}, dead letters {letters}", summary.failed.len(), summary.lost, summary.duplicate);
+        assert!(!summary.failed.is_empty(), "{name} was not found:\n{summary}");
+    }
+}
+
 fn found(planted: Planted) -> Summary {
     run_many(0..BOUND, &SimOptions { planted, ..SimOptions::default() }, 2)
 }

@@ -141,6 +141,12 @@ impl Trace {
             Effect::Finished => {
                 self.number(15);
             }
+            Effect::Purge { at, before } => {
+                self.number(16).at(at).number(*before as u64);
+            }
+            Effect::End { task, incarnation, at } => {
+                self.number(17).number(u64::from(task.0)).number(*incarnation).at(at);
+            }
         }
     }
 }

@@ -150,9 +150,9 @@ fn rows_of(snapshot: &Snapshot, chunks: &mut Vec<u8>) -> Result<StateRows, Strin
 }
 
 /// A task as the changelog alone gives it, or a snapshot and the changelog behind it.
-fn restored(sim: &Simulation, id: TaskId, disk: Option<&crate::sim::Disk>) -> Result<Task, String> {
-    let mut task = sim.fresh_task(id).map_err(|e| e.to_string())?;
-    let at = TopicPartition::new(changelog_topic(&sim.scenario.topology.name), id.0);
+fn restored(sim: &Simulation, (slice, id): (usize, TaskId), disk: Option<&crate::sim::Disk>) -> Result<Task, String> {
+    let mut task = sim.fresh_task(slice, id).map_err(|e| e.to_string())?;
+    let at = TopicPartition::new(changelog_topic(&sim.scenario.slices[slice].topology.name), id.0);
     let mut log = all_records(&sim.broker, &at);
     let mut skip_through = 0;
     if let Some(d) = disk {
@@ -174,24 +174,24 @@ fn restored(sim: &Simulation, id: TaskId, disk: Option<&crate::sim::Disk>) -> Re
 /// Live state, changelog alone and snapshots with changelog must agree.
 fn check_state(v: &mut Verdict, sim: &mut Simulation) {
     let mut live = BTreeMap::new();
-    for t in sim.live_tasks() {
+    for (slice, t) in sim.live_tasks() {
         let mut chunks = Vec::new();
         let (id, positions) = (t.id, t.committed_positions());
         match t.snapshot().map_err(|e| e.to_string()).and_then(|s| rows_of(&s, &mut chunks)) {
             Ok(rows) => {
-                live.insert(id, (rows, chunks, positions));
+                live.insert((slice, id), (rows, chunks, positions));
             }
             Err(e) => v.note(|| format!("task {}: its state cannot be scanned: {e}", id.0)),
         }
     }
-    for (id, (rows, chunks, positions)) in live {
-        let disks: Vec<_> = sim.disks().filter(|(t, _)| *t == id).map(|(_, d)| Some(d.clone())).collect();
-        let at = TopicPartition::new(changelog_topic(&sim.scenario.topology.name), id.0);
+    for ((slice, id), (rows, chunks, positions)) in live {
+        let disks: Vec<_> = sim.disks().filter(|(t, _)| *t == (slice, id)).map(|(_, d)| Some(d.clone())).collect();
+        let at = TopicPartition::new(changelog_topic(&sim.scenario.slices[slice].topology.name), id.0);
         let start = sim.broker.partition(&at).map_or(0, |p| p.start());
         let mut first: Option<StateRows> = None;
         for disk in std::iter::once(None).chain(disks.into_iter().filter(|d| d.as_ref().is_some_and(|d| d.from_offset >= start))) {
             let from = if disk.is_some() { "a snapshot and the changelog" } else { "the changelog alone" };
-            let scanned = restored(sim, id, disk.as_ref()).and_then(|mut t| {
+            let scanned = restored(sim, (slice, id), disk.as_ref()).and_then(|mut t| {
                 if let Some((at, offset)) = positions.iter().find(|(at, offset)| t.position(at) != Some(*offset)) {
                     return Err(format!("position of {at} is {:?} instead of {offset}", t.position(at)));
                 }

@@ -4,7 +4,7 @@
 
 use crate::meter::{self, DEAD, DEVICE, FORECAST, FUTURE_MS, LATENESS_MS, MINUTE, MeterEdge, PLACED, READING, SHIFT, SITE};
 use crate::rng::Rng;
-use crate::scenario::{Expected, Feed, Letter, Row, Scenario};
+use crate::scenario::{Expected, Feed, Letter, Row, Scenario, Slice};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use ws_stream::partition::partition_of;
 use ws_stream::records::{Appends, Records};
 
 /// Processing time at which runs start: some Friday in 2027, UTC.
-const START_MS: i64 = 1_800_000_000_000;
+pub(crate) const START_MS: i64 = 1_800_000_000_000;
 /// Event time runs this much faster than processing time, so that a short run crosses many windows.
-const SPEED: i64 = 40;
+pub(crate) const SPEED: i64 = 40;
 const DEVICES: u64 = 24;
 const SITES: u64 = 5;
 
@@ -95,9 +95,8 @@ pub fn meter_scenario(seed: u64, size: Size) -> Scenario {
         }
     }
     Scenario {
-        topology: meter::topology(),
+        slices: vec![Slice { topology: meter::topology(), tasks: size.tasks }],
         edge: Arc::new(MeterEdge),
-        tasks: size.tasks,
         topics,
         start_ms: START_MS,
         before: references(size.tasks),
@@ -190,7 +189,7 @@ fn object(value: Option<&[u8]>) -> Map<String, Value> {
     value.and_then(|v| serde_json::from_slice(v).ok()).unwrap_or_default()
 }
 
-fn read_rows(_topic: &str, records: &Records) -> Vec<Row> {
+pub(crate) fn read_rows(_topic: &str, records: &Records) -> Vec<Row> {
     (0..records.rows.len())
         .map(|i| {
             let mut o = object(records.value(i));
@@ -205,7 +204,7 @@ fn read_rows(_topic: &str, records: &Records) -> Vec<Row> {
         .collect()
 }
 
-fn read_letters(records: &Records) -> Vec<Letter> {
+pub(crate) fn read_letters(records: &Records) -> Vec<Letter> {
     (0..records.rows.len())
         .map(|i| {
             let o = object(records.value(i));

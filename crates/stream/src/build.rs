@@ -25,7 +25,10 @@ pub fn build(spec: &StageSpec, input: &SchemaRef, topology: &Topology, ident: St
         OpSpec::Join { table, on, columns, missing } => {
             return Ok(Built::Join(Box::new(Join::new(&on, &columns, missing, &topology.tables[table], input, output)?), table));
         }
-        OpSpec::Window { group_by, window, calls, columns } => Box::new(Window::new(&group_by, window, &calls, &columns, input, output)?),
+        OpSpec::Window { group_by, window, calls, columns } if topology.one_origin() => {
+            Box::new(Window::new(&group_by, window, &calls, &columns, input, output)?)
+        }
+        OpSpec::Window { group_by, window, calls, columns } => Box::new(Window::of_many_origins(&group_by, window, &calls, &columns, input, output)?),
         OpSpec::Since { group_by, window, calls, carry, columns } => Box::new(Since::new(&group_by, window, &calls, &carry, &columns, input, output)?),
         OpSpec::Changed { key, of, first } => Box::new(Changed::new(&key, &of, first, input, output)?),
         OpSpec::Infer(infer) => {

@@ -4,6 +4,7 @@
 use crate::batch;
 use crate::codec::{Encode, EncodeError, Encoded, RowError};
 use crate::log::TopicPartition;
+use crate::origin::Origins;
 use crate::partition::partition_of;
 use crate::records::{Appends, write_header};
 use crate::spec::SinkSpec;
@@ -43,8 +44,8 @@ impl Sink {
         Ok(Sink { spec, encoder, value_columns, key_column, header_columns, partitions, encoded: Encoded::default(), out, rows: 0 })
     }
 
-    /// Encodes and routes rows that stem from `input`. Rows that the sink's contract refuses are returned.
-    pub fn write(&mut self, rows: &RecordBatch, input: &TopicPartition) -> Result<Vec<RowError>, EncodeError> {
+    /// Encodes and routes rows of a task. Rows that the sink's contract refuses are returned.
+    pub fn write(&mut self, rows: &RecordBatch, task: u32, origins: &Origins) -> Result<Vec<RowError>, EncodeError> {
         let bad = |message: String| EncodeError { topic: self.spec.topic.to_string(), message };
         let value = rows.project(&self.value_columns).map_err(|e| bad(e.to_string()))?;
         self.encoded.clear();
@@ -71,11 +72,12 @@ impl Sink {
             }
             if self.spec.lineage {
                 position.clear();
-                let _ = write!(position, "{}/{}/{}", input.topic, input.partition, offsets[i]);
+                let (topic, partition, offset) = origins.split(offsets[i]);
+                let _ = write!(position, "{}/{partition}/{offset}", origins.topics().get(topic).map_or("", |t| t));
                 write_header(&mut block, "ws.input", position.as_bytes());
             }
             let key = keys.filter(|k| arrow::array::Array::is_valid(k, i)).map(|k| k.value(i).as_bytes());
-            let partition = key.map_or(input.partition % self.partitions.max(1), |k| partition_of(k, self.partitions));
+            let partition = key.map_or(task % self.partitions.max(1), |k| partition_of(k, self.partitions));
             self.out.push(partition, times[i], key, Some(self.encoded.row(i)), &block);
         }
         self.rows += (rows.num_rows() - refused.len()) as u64;

@@ -34,7 +34,8 @@ pub enum SideKind {
 }
 
 /// Invariant 3 per stage: in = folded + emitted + filtered + duplicate + unmatched + late + dead + pending.
-/// `made` counts rows that stem from timers or windows and not from one input row.
+/// `made` counts rows that stem from timers or windows and not from one input row; `was_idle` those of `late` that
+/// came from a partition that had been taken for idle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Counts {
@@ -48,6 +49,7 @@ pub struct Counts {
     pub dead: u64,
     pub pending: u64,
     pub made: u64,
+    pub was_idle: u64,
 }
 
 impl Counts {
@@ -67,6 +69,7 @@ impl Counts {
         self.dead += o.dead;
         self.pending += o.pending;
         self.made += o.made;
+        self.was_idle += o.was_idle;
     }
 }
 
@@ -170,6 +173,9 @@ pub enum OperatorError {
         /// The setting that moves it.
         setting: &'static str,
     },
+    /// Records of the engine's own that were written for another version of the topology.
+    #[error("{0}")]
+    Format(String),
     /// A column that the plan promised is missing or of another type.
     #[error("stage expects column `{column}` of type {expected}")]
     Column {

@@ -5,6 +5,7 @@
 use crate::batch::{self, with_system, write_key};
 use crate::codec::{Decode, RowError};
 use crate::operator::{Counts, OperatorError, StateAccess};
+use crate::origin::{MAX_OFFSET, code_of};
 use crate::records::Records;
 use crate::spec::{InputSpec, Lateness};
 use crate::store::{RowSink, StateError, Store};
@@ -15,6 +16,22 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 /// The watermark moves in steps of a quarter of its delay, within these bounds: fine enough for timers, coarse enough
 /// that a run of rows stays a batch.
 const STEP_MS: std::ops::RangeInclusive<i64> = 1_000..=300_000;
+
+/// Reason of a row that came from a partition taken for idle, behind the watermark that went on without it.
+pub const WAS_IDLE: &str = "was_idle";
+
+/// The watermark over several inputs or upstream tasks, from each one's own and whether it is idle, and whether all
+/// are. Idle ones are left out; when all are idle nobody holds anybody up, and the furthest one counts.
+pub fn combined(inputs: impl IntoIterator<Item = (i64, bool)>) -> (i64, bool) {
+    let (mut active, mut furthest) = (None::<i64>, i64::MIN);
+    for (watermark_ms, idle) in inputs {
+        furthest = furthest.max(watermark_ms);
+        if !idle {
+            active = Some(active.map_or(watermark_ms, |a| a.min(watermark_ms)));
+        }
+    }
+    (active.unwrap_or(furthest), active.is_none())
+}
 
 /// A row that ends at the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +48,8 @@ pub struct Refused {
     pub late: bool,
     /// Event time, if it could be read.
     pub time_ms: Option<i64>,
+    /// Position code of what it stems from, if that is not the record itself.
+    pub position: Option<i64>,
 }
 
 /// Rows up to a step of the watermark, and the watermark after them.
@@ -38,8 +57,10 @@ pub struct Refused {
 pub struct Run {
     /// The rows, system columns first; may be empty.
     pub rows: RecordBatch,
-    /// Watermark to advance to after the rows.
+    /// Watermark of the input after the rows.
     pub watermark_ms: i64,
+    /// Is the input idle after the rows, by what they say?
+    pub idle: bool,
 }
 
 /// One input of a task.
@@ -50,16 +71,18 @@ pub struct Source {
     /// Key b"w": sub 0 = newest event time (the watermark's base). Other keys (prefix b'k'): newest event time.
     state: Store<i64>,
     step_ms: i64,
+    /// What stands above the offset in the position codes of its rows.
+    high: i64,
     /// What became of its rows.
     pub counts: Counts,
 }
 
 impl Source {
-    /// A source; `decoder` yields the columns of `spec.schema`.
-    pub fn new(spec: InputSpec, decoder: Box<dyn Decode>) -> Self {
+    /// A source; `decoder` yields the columns of `spec.schema`. `high` is what stands above offsets in position codes.
+    pub fn new(spec: InputSpec, decoder: Box<dyn Decode>, high: i64) -> Self {
         let schema = with_system(&spec.schema);
         let step_ms = (spec.time.watermark_delay_ms / 4).clamp(*STEP_MS.start(), *STEP_MS.end());
-        Source { spec, decoder, schema, state: Store::default(), step_ms, counts: Counts::default() }
+        Source { spec, decoder, schema, state: Store::default(), step_ms, high, counts: Counts::default() }
     }
 
     /// Columns of its rows.
@@ -80,8 +103,12 @@ impl Source {
         self.watermark_of(self.newest())
     }
 
-    /// Decodes records into runs of rows, each followed by the watermark it leads to.
-    pub fn process(&mut self, records: &Records, refused: &mut Vec<Refused>) -> Result<Vec<Run>, OperatorError> {
+    /// Decodes records into runs of rows, each followed by the watermark it leads to. `floor_ms` is where the task's
+    /// watermark is: ahead of this input's own only if that was idle.
+    pub fn process(&mut self, records: &Records, refused: &mut Vec<Refused>, floor_ms: i64) -> Result<Vec<Run>, OperatorError> {
+        if records.next_offset > MAX_OFFSET {
+            return Err(OperatorError::Limit { what: "offsets of one partition", limit: MAX_OFFSET as u64, setting: "a topic made anew" });
+        }
         self.counts.input += records.rows.len() as u64;
         let decoded = self.decode(records, refused);
         let column = |name: &str| {
@@ -115,7 +142,7 @@ impl Source {
         for i in 0..decoded.0.num_rows() {
             let row = decoded.1[i] as usize;
             let mut refuse = |reason: &'static str, error: String, late: bool, time_ms: Option<i64>| {
-                refused.push(Refused { row, reason, error, schema_id: None, late, time_ms });
+                refused.push(Refused { row, reason, error, schema_id: None, late, time_ms, position: None });
             };
             if time.is_null(i) {
                 refuse("no_event_time", format!("`{}` is null", self.spec.time.column), false, None);
@@ -140,6 +167,12 @@ impl Source {
                         refuse("too_late", format!("event time {t} is behind the watermark {limit}"), true, Some(t));
                         continue;
                     }
+                    if t < floor_ms {
+                        self.counts.was_idle += 1;
+                        let error = format!("event time {t} is behind {floor_ms}, to where the watermark went while its partition was idle");
+                        refuse(WAS_IDLE, error, true, Some(t));
+                        continue;
+                    }
                 }
                 Lateness::PerKey { allowed_ms, .. } => {
                     if !write_key(&keys, i, &mut key) {
@@ -159,7 +192,7 @@ impl Source {
                     }
                 }
             }
-            kept.push(i as u32, t, records.rows[row].offset, late);
+            kept.push(i as u32, t, code_of(self.high, records.rows[row].offset), late);
             if newest.is_none_or(|n| t > n) {
                 newest = Some(t);
                 let w = self.watermark_of(newest);
@@ -199,6 +232,7 @@ impl Source {
                     schema_id: None,
                     late: false,
                     time_ms: None,
+                    position: None,
                 });
             }
             let mut d = self.decoder.decode(&Records { buffer: records.buffer.clone(), rows: small, next_offset: records.next_offset });
@@ -213,6 +247,7 @@ impl Source {
             schema_id,
             late: false,
             time_ms: None,
+            position: None,
         }));
         refused.extend(decoded.tombstones.iter().map(|i| Refused {
             row: *i as usize,
@@ -221,6 +256,7 @@ impl Source {
             schema_id: None,
             late: false,
             time_ms: None,
+            position: None,
         }));
         (decoded.rows, decoded.index)
     }
@@ -248,7 +284,7 @@ impl Kept {
             (Some(a), Some(b)) if (b - a + 1) as usize == k.index.len() => rows.slice(*a as usize, k.index.len()),
             _ => take_record_batch(rows, &UInt32Array::from(k.index))?,
         };
-        Ok(Run { rows: batch::assemble(schema, k.time, k.offset, k.late, user.columns().to_vec())?, watermark_ms })
+        Ok(Run { rows: batch::assemble(schema, k.time, k.offset, k.late, user.columns().to_vec())?, watermark_ms, idle: false })
     }
 }
 

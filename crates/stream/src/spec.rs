@@ -24,6 +24,65 @@ pub struct Topology {
     pub dead_letters: Arc<str>,
     /// Models that `infer` stages name.
     pub models: Vec<String>,
+    /// Rows handed to later slices under another key.
+    pub rekeys: Vec<RekeySpec>,
+}
+
+impl Topology {
+    /// The topics that rows of this slice may stem from, in the order in which positions number them.
+    pub fn origins(&self) -> Vec<Arc<str>> {
+        let mut all: Vec<Arc<str>> = Vec::new();
+        for input in &self.inputs {
+            let of_input = input.rekeyed.as_ref().map_or(std::slice::from_ref(&input.topic), |r| &r.origins);
+            for topic in of_input {
+                if !all.contains(topic) {
+                    all.push(topic.clone());
+                }
+            }
+        }
+        all
+    }
+
+    /// Do rows stem from one partition alone, the task's own of the only input?
+    pub fn one_origin(&self) -> bool {
+        self.inputs.len() <= 1 && self.inputs.iter().all(|i| i.rekeyed.is_none())
+    }
+
+    /// Does it matter to anybody when a partition is idle? With a single input only to those behind a `rekey`.
+    pub fn minds_idleness(&self) -> bool {
+        self.inputs.len() > 1 || !self.rekeys.is_empty()
+    }
+}
+
+/// A stage that hands rows to a later slice under another key, through a topic of the engine's own.
+#[derive(Clone, Debug)]
+pub struct RekeySpec {
+    /// Stage id.
+    pub id: String,
+    /// Where its rows come from.
+    pub from: Vec<From>,
+    /// Repartition topic.
+    pub topic: Arc<str>,
+    /// Partitions that the topic is made with; `None`: as many as what the reading slice reads beside it, else as many
+    /// as this slice has tasks.
+    pub partitions: Option<u32>,
+    /// Column that becomes the message key, Utf8.
+    pub key: String,
+    /// Columns written, without system columns.
+    pub schema: SchemaRef,
+    /// Hash of the rows' format: columns and origins. Rows of another one are refused.
+    pub format_hash: u64,
+}
+
+/// How an input is read that a `rekey` stage of an earlier slice writes.
+#[derive(Clone, Debug)]
+pub struct Rekeyed {
+    /// Hash of the rows' format, as in [`RekeySpec`].
+    pub format_hash: u64,
+    /// Topics that rows stem from, as the writing slice numbers them.
+    pub origins: Vec<Arc<str>>,
+    /// A topic with as many partitions as the writing slice has tasks.
+    pub counted_by: Arc<str>,
 }
 
 /// A stream that a topology reads.
@@ -39,6 +98,13 @@ pub struct InputSpec {
     pub time: TimeSpec,
     /// Largest value taken, bytes; larger ones are dead letters.
     pub max_value_bytes: usize,
+    /// A partition without new rows for this long (processing time) is idle: the watermark goes on without it. `None`:
+    /// never.
+    pub idle_after_ms: Option<i64>,
+    /// Paused while its watermark is further than this ahead of the slowest input of the task. `None`: never.
+    pub max_skew_ms: Option<i64>,
+    /// Set when the topic is a repartition topic.
+    pub rekeyed: Option<Rekeyed>,
 }
 
 /// Event time of an input.

@@ -57,7 +57,8 @@ impl Value for Box<[f64]> {
     }
 }
 
-/// A key's number within one incarnation. Numbers depend on arrival order: never let their order reach an effect.
+/// A key's number within one incarnation. Numbers depend on arrival order: never let their order reach an effect. The
+/// number of a key that holds nothing may be given to another key once the epoch that emptied it is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u32);
 
@@ -91,6 +92,11 @@ pub struct Store<V> {
     open: Vec<Undo<V>>,
     closed: Vec<Undo<V>>,
     rows: usize,
+    /// Groups that held nothing at some time in the open epoch, and in the closed one: to be freed if they still do.
+    emptied: Vec<u32>,
+    emptied_closed: Vec<u32>,
+    /// Places of groups to be used again.
+    free: Vec<u32>,
 }
 
 fn hash(key: &[u8]) -> u64 {
@@ -101,7 +107,17 @@ fn hash(key: &[u8]) -> u64 {
 
 impl<V: Value> Default for Store<V> {
     fn default() -> Self {
-        Store { index: HashTable::new(), groups: Vec::new(), epoch: 1, open: Vec::new(), closed: Vec::new(), rows: 0 }
+        Store {
+            index: HashTable::new(),
+            groups: Vec::new(),
+            epoch: 1,
+            open: Vec::new(),
+            closed: Vec::new(),
+            rows: 0,
+            emptied: Vec::new(),
+            emptied_closed: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }
 
@@ -112,15 +128,48 @@ impl<V: Value> Store<V> {
         match self.index.entry(hash(key), |g| *groups[*g as usize].key == *key, |g| hash(&groups[*g as usize].key)) {
             TableEntry::Occupied(e) => KeyId(*e.get()),
             TableEntry::Vacant(e) => {
-                let id = groups.len() as u32;
-                e.insert(id);
-                groups.push(Group { key: key.into(), entries: Vec::new() });
+                let group = Group { key: key.into(), entries: Vec::new() };
+                let id = match self.free.pop() {
+                    Some(id) => {
+                        e.insert(id);
+                        groups[id as usize] = group;
+                        id
+                    }
+                    None => {
+                        let id = groups.len() as u32;
+                        e.insert(id);
+                        groups.push(group);
+                        id
+                    }
+                };
+                self.emptied.push(id);
                 KeyId(id)
             }
         }
     }
 
-    /// The number of `key` if it was ever seen.
+    /// Frees the groups among these that hold nothing and to which nothing will be rolled back.
+    fn free_empty(&mut self, candidates: Vec<u32>) {
+        let mut empty: Vec<u32> = candidates.into_iter().filter(|g| self.groups[*g as usize].entries.is_empty()).collect();
+        if empty.is_empty() {
+            return;
+        }
+        empty.sort_unstable();
+        empty.dedup();
+        // What the open epoch touched stays: it is looked at again when that one is resolved.
+        let mut kept: Vec<u32> = self.open.iter().chain(&self.closed).map(|u| u.key.0).filter(|g| empty.binary_search(g).is_ok()).collect();
+        kept.sort_unstable();
+        for g in empty.into_iter().filter(|g| kept.binary_search(g).is_err()) {
+            let group = &mut self.groups[g as usize];
+            if let Ok(entry) = self.index.find_entry(hash(&group.key), |i| *i == g) {
+                entry.remove();
+                *group = Group { key: Box::default(), entries: Vec::new() };
+                self.free.push(g);
+            }
+        }
+    }
+
+    /// The number of `key` if it is known.
     pub fn find(&self, key: &[u8]) -> Option<KeyId> {
         self.index.find(hash(key), |g| *self.groups[*g as usize].key == *key).map(|g| KeyId(*g))
     }
@@ -130,7 +179,7 @@ impl<V: Value> Store<V> {
         &self.groups[key.0 as usize].key
     }
 
-    /// All keys ever seen, in no meaningful order; some may hold nothing.
+    /// All keys, in no meaningful order; some may hold nothing.
     pub fn keys(&self) -> impl Iterator<Item = KeyId> + '_ {
         (0..self.groups.len() as u32).map(KeyId)
     }
@@ -198,6 +247,7 @@ impl<V: Value> Store<V> {
         // Undoing in reverse order ends at the epoch's oldest pre-image, so a second one does no harm.
         self.open.push(Undo { key, sub, before: Some(e.value.clone()) });
         self.rows -= 1;
+        self.note_empty(key);
         Some(e.value)
     }
 
@@ -208,7 +258,14 @@ impl<V: Value> Store<V> {
             self.open.push(Undo { key, sub: e.sub, before: Some(e.value) });
         }
         self.rows -= n;
+        self.note_empty(key);
         n
+    }
+
+    fn note_empty(&mut self, key: KeyId) {
+        if self.groups[key.0 as usize].entries.is_empty() {
+            self.emptied.push(key.0);
+        }
     }
 
     /// Values held.
@@ -229,6 +286,7 @@ impl<V: Value> Store<V> {
             (Ok(i), None) => {
                 entries.remove(i);
                 self.rows -= 1;
+                self.note_empty(key);
             }
             (Err(i), Some(v)) => {
                 entries.insert(i, Entry { sub, touched: 0, value: v });
@@ -256,11 +314,14 @@ impl<V: Value> StateAccess for Store<V> {
             }
         }
         self.closed = std::mem::take(&mut self.open);
+        self.emptied_closed.append(&mut self.emptied);
         self.epoch += 1;
     }
 
     fn committed(&mut self) {
         self.closed.clear();
+        let candidates = std::mem::take(&mut self.emptied_closed);
+        self.free_empty(candidates);
     }
 
     fn rollback(&mut self) -> Result<(), StateError> {
@@ -269,6 +330,9 @@ impl<V: Value> StateAccess for Store<V> {
                 self.set(u.key, u.sub, u.before);
             }
         }
+        let mut candidates = std::mem::take(&mut self.emptied_closed);
+        candidates.append(&mut self.emptied);
+        self.free_empty(candidates);
         self.epoch += 1;
         Ok(())
     }
@@ -401,6 +465,35 @@ mod tests {
                 assert_eq!(s.len(), now.len());
             }
         }
+    }
+
+    #[test]
+    fn keys_that_hold_nothing_are_freed_once_no_rollback_can_bring_them_back() {
+        let mut s = Store::<i64>::default();
+        // A stream of new keys, each gone again three epochs later.
+        for n in 0..1_000i64 {
+            let id = s.key(format!("k{n}").as_bytes());
+            s.put(id, 0, n);
+            s.key(format!("looked at {n}").as_bytes());
+            if let Some(old) = s.find(format!("k{}", n - 3).as_bytes()) {
+                s.remove(old, 0);
+            }
+            s.close_epoch(&mut |_, _, _| {});
+            let touched = s.key(b"again and again");
+            s.put(touched, n, n);
+            s.remove(touched, n);
+            s.committed();
+        }
+        assert_eq!(s.len(), 3);
+        assert!(s.groups.len() < 20, "{} places for 3 keys", s.groups.len());
+        let id = s.find(b"k999").unwrap();
+        s.remove(id, 0);
+        s.close_epoch(&mut |_, _, _| {});
+        s.rollback().unwrap();
+        assert_eq!(s.find(b"k999").and_then(|k| s.get(k, 0).copied()), Some(999), "rolled back under its own key");
+        s.key(b"never filled");
+        s.rollback().unwrap();
+        assert_eq!(s.find(b"never filled"), None);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //! epochs; it knows nothing of transactions. At most two of its epochs are unresolved: the closed one that is being
 //! committed and the open one. A roll-back undoes both without restoring.
 
+mod clock;
 mod closing;
 mod data;
+mod input;
 
 use crate::changelog::{self, CHUNKS, Kind, Writer};
 use crate::codec::{Decode, Encode, EncodeError};
@@ -11,15 +13,20 @@ use crate::epoch::{DeadLetter, Manifest, Sink, value_schema, write_dead_letters}
 use crate::log::{Epoch, TaskId, TopicId, TopicPartition};
 use crate::op::Join;
 use crate::operator::{Answer, Call, Context, Counts, Operator, OperatorError, Side, SideKind, StateAccess};
+use crate::origin::{MAX_PARTITIONS, Origins};
 use crate::predict::Predictor;
 use crate::records::{Appends, Records};
+use crate::repartition::{RekeyedSource, Writer as RekeyWriter};
 use crate::source::{Refused, Source};
 use crate::spec::{From, SinkFormat, Topology};
 use crate::store::StateError;
 use crate::table::Table;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
+use clock::Clock;
+use input::Input;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A new base round starts when this much delta was written since the last, or twice the last round's size.
@@ -100,11 +107,16 @@ pub struct Task {
     /// Its id: the partition.
     pub id: TaskId,
     topology: Arc<Topology>,
-    sources: Vec<Source>,
+    inputs: Vec<Input>,
+    clock: Clock,
+    origins: Origins,
     tables: Vec<Option<Table>>,
     table_decoders: Vec<Option<Box<dyn Decode>>>,
     stages: Vec<(String, Stage, Context)>,
+    /// Per stage: its watermark as those behind it see it, after the newest step.
+    behind: Vec<i64>,
     sinks: Vec<Sink>,
+    rekeys: Vec<RekeyWriter>,
     dead: Box<dyn Encode>,
     surroundings: Surroundings,
     feeds: BTreeMap<TopicPartition, Feed>,
@@ -152,10 +164,26 @@ impl Task {
     pub fn new(id: TaskId, topology: Arc<Topology>, edge: &dyn Edge, surroundings: Surroundings) -> Result<Task, TaskError> {
         let edge_error = TaskError::Edge;
         let mut feeds = BTreeMap::new();
-        let mut sources = Vec::new();
+        let of_topology = |error| TaskError::Stage { stage: topology.name.to_string(), error };
+        let origins = Origins::new(topology.origins(), id.0).map_err(of_topology)?;
+        let many = !topology.rekeys.is_empty() || topology.inputs.iter().any(|i| i.rekeyed.is_some());
+        if let Some(topic) = origins.topics().iter().find(|t| many && surroundings.partitions(t) > MAX_PARTITIONS) {
+            return Err(TaskError::Edge(format!("rows of {topic} are re-keyed: it may have {MAX_PARTITIONS} partitions at most")));
+        }
+        let mut inputs = Vec::new();
         for (i, input) in topology.inputs.iter().enumerate() {
             feeds.insert(TopicPartition::new(input.topic.clone(), id.0), Feed::Input(i));
-            sources.push(Source::new(input.clone(), edge.decoder(&input.topic, &input.schema).map_err(edge_error)?));
+            inputs.push(match &input.rekeyed {
+                None => {
+                    let high = origins.high(origins.number(&input.topic).unwrap_or(0), id.0);
+                    Input::Topic(Box::new(Source::new(input.clone(), edge.decoder(&input.topic, &input.schema).map_err(edge_error)?, high)))
+                }
+                Some(r) => {
+                    let (_, tasks) = surroundings.topics.get(&r.counted_by).ok_or_else(|| TaskError::Edge(format!("{} was not looked up", r.counted_by)))?;
+                    let source = RekeyedSource::new(input.clone(), r, *tasks, &origins);
+                    Input::Rekeyed(Box::new(source.map_err(|error| TaskError::Stage { stage: input.id.clone(), error })?))
+                }
+            });
         }
         let (mut tables, mut table_decoders) = (Vec::new(), Vec::new());
         for (i, spec) in topology.tables.iter().enumerate() {
@@ -168,7 +196,7 @@ impl Task {
         }
         let schema_of = |from: &From| -> SchemaRef {
             match from {
-                From::Input(i) => sources[*i].schema().clone(),
+                From::Input(i) => inputs[*i].schema().clone(),
                 From::Stage(i) => topology.stages[*i].schema.clone(),
             }
         };
@@ -189,18 +217,29 @@ impl Task {
             let encoder = edge.encoder(&spec.topic, &spec.format, &value_schema(spec, &schema)).map_err(TaskError::Edge)?;
             sinks.push(Sink::new(spec.clone(), encoder, &schema, surroundings.partitions(&spec.topic))?);
         }
+        let mut rekeys = Vec::new();
+        for spec in &topology.rekeys {
+            let schema = spec.from.first().map_or_else(|| Arc::new(Schema::empty()), schema_of);
+            let writer = RekeyWriter::new(spec.clone(), id.0, &schema, surroundings.partitions(&spec.topic));
+            rekeys.push(writer.map_err(|error| TaskError::Stage { stage: spec.id.clone(), error })?);
+        }
         let json = topology.sinks.iter().all(|s| s.format == SinkFormat::Json) && !topology.sinks.is_empty();
         let format = if json { SinkFormat::Json } else { SinkFormat::Avro };
         let dead = edge.encoder(&topology.dead_letters, &format, &crate::epoch::dead_letter_schema()).map_err(TaskError::Edge)?;
         let inbox = vec![Vec::new(); stages.len()];
+        let behind = vec![i64::MIN; stages.len()];
         let mut task = Task {
             id,
+            clock: Clock::new(inputs.len(), !topology.one_origin()),
             topology,
-            sources,
+            inputs,
+            origins,
             tables,
             table_decoders,
             stages,
+            behind,
             sinks,
+            rekeys,
             dead,
             surroundings,
             feeds,
@@ -230,9 +269,23 @@ impl Task {
     pub fn position(&self, at: &TopicPartition) -> Option<i64> {
         self.positions.get(at).copied()
     }
+    /// Partitions of repartition topics among them, with the offset before which everything is consumed and committed.
+    pub fn consumed(&self) -> Vec<(TopicPartition, i64)> {
+        let of = self.topology.inputs.iter().filter(|i| i.rekeyed.is_some()).map(|i| TopicPartition::new(i.topic.clone(), self.id.0));
+        of.filter_map(|at| self.committed.positions.get(&at).copied().map(|offset| (at, offset))).collect()
+    }
     /// Number of the newest closed epoch.
     pub fn number(&self) -> u64 {
         self.number
+    }
+    /// Plants defects; for tests of the simulator.
+    pub fn plant(&mut self, planted: crate::worker::Planted) {
+        for input in &mut self.inputs {
+            if let Input::Rekeyed(s) = input {
+                s.min_of_seen = planted.min_of_seen;
+            }
+        }
+        self.rekeys.iter_mut().for_each(|r| r.never_again = planted.told_once);
     }
     /// Rows waiting in asynchronous stages.
     pub fn pending_rows(&self) -> usize {
@@ -246,16 +299,17 @@ impl Task {
     }
     /// Bytes that the open epoch will append, without state.
     pub fn open_bytes(&self) -> usize {
-        self.open.bytes + self.sinks.iter().map(Sink::bytes).sum::<usize>()
+        self.open.bytes + self.sinks.iter().map(Sink::bytes).sum::<usize>() + self.rekeys.iter().map(RekeyWriter::bytes).sum::<usize>()
     }
     /// The task's watermark.
     pub fn watermark_ms(&self) -> i64 {
-        self.sources.iter().map(Source::watermark_ms).min().unwrap_or(i64::MIN)
+        self.clock.watermark_ms(self.input_clocks())
     }
     /// Counts per input and stage, by id.
     pub fn counts(&self) -> Vec<(&str, Counts)> {
-        let inputs = self.topology.inputs.iter().zip(&self.sources).map(|(i, s)| (i.id.as_str(), s.counts));
-        inputs.chain(self.stages.iter().map(|(id, _, cx)| (id.as_str(), cx.counts))).collect()
+        let inputs = self.topology.inputs.iter().zip(&self.inputs).map(|(i, s)| (i.id.as_str(), s.counts()));
+        let stages = self.stages.iter().map(|(id, _, cx)| (id.as_str(), cx.counts));
+        inputs.chain(stages).chain(self.rekeys.iter().map(|r| (r.spec.id.as_str(), r.counts))).collect()
     }
     /// Rows answered by inference stages, by rung.
     pub fn rungs(&self) -> Vec<(&'static str, u64)> {
@@ -285,8 +339,8 @@ impl Task {
 
     fn each_state(&mut self, mut f: impl FnMut(u16, &mut dyn StateAccess) -> Result<(), StateError>) -> Result<(), StateError> {
         let mut id = 0u16;
-        for s in &mut self.sources {
-            f(id, s)?;
+        for s in &mut self.inputs {
+            f(id, s.state())?;
             id += 1;
         }
         for t in &mut self.tables {
@@ -303,7 +357,7 @@ impl Task {
             }
             id += 1;
         }
-        Ok(())
+        f(id, &mut self.clock)
     }
 
     /// Applies a changelog or snapshot record. Deltas at or before `skip_through` are already contained.
@@ -319,18 +373,19 @@ impl Task {
         if head.epoch <= skip_through {
             return Ok(());
         }
-        let (inputs, tables) = (self.sources.len(), self.tables.len());
-        let (sources, local, stages) = (&mut self.sources, &mut self.tables, &mut self.stages);
+        let (inputs, tables, ops) = (self.inputs.len(), self.tables.len(), self.stages.len());
+        let (sources, local, stages, clock) = (&mut self.inputs, &mut self.tables, &mut self.stages, &mut self.clock);
         changelog::read(record, &mut |state, key, sub, value| {
             let i = state as usize;
             if i < inputs {
-                return sources[i].import(key, sub, value);
+                return sources[i].state().import(key, sub, value);
             }
             if let Some(t) = local.get_mut(i - inputs) {
                 return t.as_mut().map_or(Ok(()), |t| t.import(key, sub, value));
             }
             match stages.get_mut(i - inputs - tables) {
                 Some((_, Stage::Op(op), _)) => op.state().map_or(Ok(()), |s| s.import(key, sub, value)),
+                None if i == inputs + tables + ops => clock.import(key, sub, value),
                 _ => Err(StateError(format!("a row of state {state}, which does not exist"))),
             }
         })?;
@@ -357,6 +412,7 @@ impl Task {
     /// Ends the restore: derived indexes are built, pending rows are asked for again.
     pub fn restored(&mut self, now_ms: i64) -> Result<(), TaskError> {
         self.each_state(|_, s| s.imported())?;
+        self.clock.begin(now_ms);
         self.seed_watermarks();
         self.base.delta_bytes = BASE_AFTER_BYTES;
         self.reissue(now_ms)?;

@@ -21,6 +21,9 @@ use crate::task::{Edge, Snapshot, Surroundings, Task, TaskError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// An end that was asked for and not told within this time is asked for again.
+const ASK_AGAIN_MS: i64 = 5_000;
+
 enum Phase {
     Restoring,
     /// Own tables catch up first: what is left to reach.
@@ -37,7 +40,11 @@ struct Slot {
     /// An epoch of it is in the commit in flight.
     in_flight: bool,
     revoked: bool,
-    paused: bool,
+    /// Partitions whose input is held.
+    paused: BTreeSet<TopicPartition>,
+    /// Partitions whose end was asked for, and when: an answer may never come.
+    asked: BTreeMap<TopicPartition, i64>,
+    purge_at_ms: i64,
     mark_wanted: bool,
     /// An offset from before the next epoch, for a snapshot.
     mark: Option<i64>,
@@ -161,7 +168,7 @@ impl Worker {
         }
         // What arrives while stopping is processed by the next owner: otherwise there would always be one more epoch.
         let input = match input {
-            Input::Tick | Input::Records { .. } | Input::Answer { .. } if self.stopping => Input::Shutdown,
+            Input::Tick | Input::Records { .. } | Input::Answer { .. } | Input::End { .. } if self.stopping => Input::Shutdown,
             other => other,
         };
         match input {
@@ -213,6 +220,16 @@ impl Worker {
                     self.stop(task, error);
                 }
             }
+            Input::End { task, incarnation, at, end } => {
+                if let Some(slot) = self.slots.get_mut(&task).filter(|s| s.incarnation == incarnation && !s.revoked) {
+                    slot.asked.remove(&at);
+                    // A partition that was paused meanwhile may only look quiet.
+                    if matches!(slot.phase, Phase::Running) && !slot.paused.contains(&at) {
+                        let result = slot.task.end_seen(&at, end, now_ms, &self.globals);
+                        self.after(task, result);
+                    }
+                }
+            }
             Input::Shutdown => self.stopping = true,
         }
         self.maybe_commit(now_ms);
@@ -235,12 +252,15 @@ impl Worker {
         for (stage, call) in slot.task.take_calls() {
             self.effects.push(Effect::Call { task, incarnation: slot.incarnation, stage, call });
         }
+        if !matches!(slot.phase, Phase::Running) {
+            return;
+        }
         let full = slot.task.open_bytes() > self.options.pause_bytes || slot.task.pending_rows() > self.options.pause_pending_rows;
-        if full != slot.paused && matches!(slot.phase, Phase::Running) {
-            slot.paused = full;
-            for at in slot.task.partitions() {
-                self.effects.push(if full { Effect::Pause { at } } else { Effect::Resume { at } });
-            }
+        let held: BTreeSet<_> = if full { slot.task.partitions() } else { slot.task.ahead(&slot.paused) }.into_iter().collect();
+        if held != slot.paused {
+            self.effects.extend(held.difference(&slot.paused).map(|at| Effect::Pause { at: at.clone() }));
+            self.effects.extend(slot.paused.difference(&held).map(|at| Effect::Resume { at: at.clone() }));
+            slot.paused = held;
         }
     }
 
@@ -311,7 +331,8 @@ impl Worker {
             }
             let incarnation = self.incarnation();
             match Task::new(id, self.topology.clone(), self.edge.as_ref(), self.surroundings.clone()) {
-                Ok(task) => {
+                Ok(mut task) => {
+                    task.plant(self.planted);
                     let (tables, partitions) = task.partitions().into_iter().partition(|at| task.is_table(at));
                     self.effects.push(Effect::Restore { task: id, incarnation, partitions, tables });
                     self.slots.insert(
@@ -323,7 +344,9 @@ impl Worker {
                             table_ends: Vec::new(),
                             in_flight: false,
                             revoked: false,
-                            paused: false,
+                            paused: BTreeSet::new(),
+                            asked: BTreeMap::new(),
+                            purge_at_ms: i64::MIN,
                             mark_wanted: false,
                             mark: None,
                             snapshot_at_ms: i64::MIN,
@@ -453,6 +476,12 @@ impl Worker {
         for id in ids {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             let result = slot.task.advance(now_ms, &self.globals);
+            for at in slot.task.quiet(now_ms) {
+                if !slot.paused.contains(&at) && slot.asked.get(&at).is_none_or(|asked_ms| now_ms - asked_ms >= ASK_AGAIN_MS) {
+                    slot.asked.insert(at.clone(), now_ms);
+                    self.effects.push(Effect::End { task: id, incarnation: slot.incarnation, at });
+                }
+            }
             let due = self.options.snapshot_interval_ms > 0 && now_ms >= slot.snapshot_at_ms;
             if !slot.mark_wanted && (slot.task.wants_base() || (due && slot.mark.is_none())) {
                 slot.mark_wanted = true;

@@ -22,11 +22,11 @@ const BINS: usize = 400;
 /// Features of a simulated past: `days` before the city's start.
 pub fn features(city: &CityConfig, days: i64, bins: usize, registry: &Arc<Registry>, stop: &AtomicBool) -> Result<Option<Features>, Failure> {
     let edge = RegistryEdge::new(registry.clone());
-    let topology = Arc::new(plans::bin_fill(&edge)?.topology);
+    let slices = plans::bin_fill(&edge)?.into_slices();
     let start_ms = city.start_ms - days * 86_400_000;
     let trucks = (city.trucks * bins / city.bins.max(1)).max(4);
     let mut past = City::new(CityConfig { start_ms, bins: bins.min(city.bins), trucks, ..city.clone() });
-    let mut features = Features::new(topology, edge, registry.clone())?;
+    let mut features = Features::new(slices, edge, registry.clone())?;
     let references = past.references();
     features.feed(&encode(&references, registry, 1)?)?;
     while past.now_ms() < city.start_ms {

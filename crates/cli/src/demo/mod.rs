@@ -79,7 +79,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let stop = serve::stop_on_signal()?;
     let registry = plans::registry(None)?;
     let edge = RegistryEdge::new(registry.clone());
-    let topology = Arc::new(plans::bin_fill(&edge)?.topology);
+    let slices = plans::bin_fill(&edge)?.into_slices();
     let log = open_embedded(&data)?;
     let view = EmbeddedView::open(&data.join("view"))?;
     let log: Arc<dyn Log> = Arc::new(log);
@@ -90,7 +90,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let config = CityConfig { seed: args.seed, bins: args.bins, trucks: args.trucks, ..CityConfig::default() };
     let mut producer = Producer::open(&data, config.clone(), log.as_ref(), registry.clone(), PARTITIONS)?;
     let board = ws_runtime::status::Board::default();
-    let status = Arc::new(EngineStatus::new(board.clone(), topology.clone(), models.clone(), args.speed));
+    let status = Arc::new(EngineStatus::new(board.clone(), slices.clone(), models.clone(), args.speed));
     status.event_now_ms.store(producer.now_ms(), Ordering::Relaxed);
     let server =
         Server::start(args.address, Arc::new(view.clone()), status.clone(), metrics, crate::append::routes(log.as_ref(), registry.clone())?, stop.clone())?;
@@ -100,7 +100,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     println!("  data      {} (state survives; delete it to start over)", data.display());
 
     let engine = Engine::start(EngineOptions {
-        topology: topology.clone(),
+        slices,
         log: log.clone(),
         edge: Arc::new(edge.clone()),
         models: models.clone(),

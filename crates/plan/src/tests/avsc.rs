@@ -110,6 +110,8 @@ fn the_reference_names_every_default() {
     for (setting, value) in [
         ("watermark_delay", f(defaults::WATERMARK_DELAY_MS)),
         ("future.tolerance", f(defaults::FUTURE_TOLERANCE_MS)),
+        ("idle_after", f(defaults::IDLE_AFTER_MS)),
+        ("max_skew", f(defaults::MAX_SKEW_MS)),
         ("max_value_bytes", defaults::MAX_VALUE_BYTES.to_string()),
         ("history", f(defaults::HISTORY_MS)),
         ("dedup.keep", f(defaults::DEDUP_KEEP_MS)),

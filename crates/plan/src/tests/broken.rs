@@ -213,7 +213,7 @@ fn neither_grouped_nor_aggregated_and_groups_across_tasks() {
         t.yaml:9:15: group_by [source] does not contain `device_id`, by which the rows are spread over tasks
           9 |     group_by: source
             |               ^
-          hint: rows of one group would be counted apart: add `device_id`, or read a topic that is keyed by the group
+          hint: rows of one group would be counted apart: add `device_id`, put `rekey: …` before this stage, or read a topic that is keyed by the group
         t.yaml:11:38: column `filling_level` is neither grouped nor aggregated
           11 |     select: { source: source, level: filling_level, n: count(), worst: max(max(battery_v)), nums: avg(raw_unit) }
              |                                      ^

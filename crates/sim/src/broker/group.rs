@@ -84,6 +84,11 @@ impl Group {
         generation == self.generation && self.members.contains_key(&member)
     }
 
+    /// Is the task the member's, by the coordinator's book?
+    pub fn owns(&self, member: u64, task: TaskId) -> bool {
+        self.members.get(&member).is_some_and(|m| m.owned.contains(&task))
+    }
+
     /// What the member has not been told yet.
     pub fn messages(&mut self, member: u64) -> Vec<Message> {
         self.members.get_mut(&member).map(|m| m.inbox.drain(..).collect()).unwrap_or_default()

@@ -30,6 +30,8 @@ pub struct Profile {
     pub slow_handover: f64,
     /// A planted defect of the committer: it asks whether tasks are owned now, not whether they were lost meanwhile.
     pub forgetful_committer: bool,
+    /// A planted defect: watermarks for later slices are written outside of the transaction of their epoch.
+    pub control_outside: bool,
     /// Weights of kill, stall, cut from the coordinator, twin with the same identity, clean shutdown.
     pub strikes: [u64; 5],
     /// Mean time between strikes, ms.
@@ -54,6 +56,7 @@ impl Profile {
             slow_fetch: 0.0,
             slow_handover: 0.0,
             forgetful_committer: false,
+            control_outside: false,
             strikes: [0; 5],
             every_ms: 1_000,
             tight: false,
@@ -80,6 +83,7 @@ impl Profile {
             slow_fetch,
             slow_handover: 0.03,
             forgetful_committer: false,
+            control_outside: false,
             strikes,
             every_ms: r.range(300, 2_500),
             tight: r.chance(0.4),
@@ -88,8 +92,14 @@ impl Profile {
     }
 
     pub(super) fn worker_options(&self) -> WorkerOptions {
-        let mut o =
-            WorkerOptions { commit_interval_ms: 100, retry_ms: 20, retry_max_ms: 400, snapshot_interval_ms: self.snapshot_ms, ..WorkerOptions::default() };
+        let mut o = WorkerOptions {
+            commit_interval_ms: 100,
+            retry_ms: 20,
+            retry_max_ms: 400,
+            snapshot_interval_ms: self.snapshot_ms,
+            purge_interval_ms: 700,
+            ..WorkerOptions::default()
+        };
         if self.tight {
             o.epoch_bytes = 3_000;
             o.pause_bytes = 6_000;
@@ -127,7 +137,9 @@ impl Simulation {
             Some(1) => {
                 self.fault("process stalled");
                 let until = self.now_ms + self.chaos.range(50, 3_500);
-                self.lives[life].stalled_until_ms = until;
+                for l in self.drivers(self.lives[life].body) {
+                    self.lives[l].stalled_until_ms = until;
+                }
             }
             Some(2) => {
                 self.fault("cut from the group");
@@ -136,14 +148,19 @@ impl Simulation {
             }
             Some(3) => {
                 let slot = self.lives[life].slot;
-                if self.places[slot as usize].current == Some(life) {
+                let slice = self.lives[life].slice;
+                if self.place(slot, slice).current == Some(life) {
                     self.fault("twin with the same identity");
                     self.start(slot);
                     let wait = self.chaos.range(300, 3_000);
                     self.plan(wait, Event::Kill(life));
                 }
             }
-            _ => self.plan(0, Event::ToWorker(life, Box::new(Input::Shutdown))),
+            _ => {
+                for l in self.drivers(self.lives[life].body) {
+                    self.plan(0, Event::ToWorker(l, Box::new(Input::Shutdown)));
+                }
+            }
         }
     }
 
@@ -160,20 +177,20 @@ impl Simulation {
         if cut > 0 {
             return self.plan(cut + 1, Event::Join(life));
         }
-        let (tasks, now) = (self.scenario.tasks, self.now_ms);
-        let member = self.broker.group(&self.group).join(tasks, now);
-        self.members.insert(member, life);
+        let (slice, now) = (self.lives[life].slice, self.now_ms);
+        let member = self.broker.group(&self.groups[slice]).join(self.scenario.slices[slice].tasks, now);
+        self.members.insert((slice, member), life);
         let at = self.link(life);
         self.plan_at(at, Event::Joined(life, member));
-        self.tell_members();
+        self.tell_members(slice);
     }
 
     /// Sends what the coordinator has for its members.
-    pub(super) fn tell_members(&mut self) {
-        let members: Vec<u64> = self.broker.group(&self.group).members().collect();
+    pub(super) fn tell_members(&mut self, slice: usize) {
+        let members: Vec<u64> = self.broker.group(&self.groups[slice]).members().collect();
         for member in members {
-            for message in self.broker.group(&self.group).messages(member) {
-                if let Some(life) = self.members.get(&member).copied() {
+            for message in self.broker.group(&self.groups[slice]).messages(member) {
+                if let Some(life) = self.members.get(&(slice, member)).copied() {
                     let at = self.link(life);
                     self.plan_at(at, Event::Group(life, member, message));
                 }
@@ -188,8 +205,8 @@ impl Simulation {
         let Some(member) = p.member.filter(|_| p.cut_until_ms <= self.now_ms) else {
             return;
         };
-        let now = self.now_ms;
-        if !self.broker.group(&self.group).heartbeat(member, now) {
+        let (now, slice) = (self.now_ms, p.slice);
+        if !self.broker.group(&self.groups[slice]).heartbeat(member, now) {
             let at = self.link(life);
             self.plan_at(at, Event::SessionLost(life, member));
         }

@@ -8,6 +8,8 @@ use crate::log::offsets_of;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use ws_stream::log::{EpochSet, LogError, Outcome, Progress, TaskId};
+use ws_stream::records::Appends;
+use ws_stream::repartition;
 use ws_stream::worker::Input;
 
 /// A request is given up or repeated after this time, ms.
@@ -109,6 +111,7 @@ impl Simulation {
             return self.problem("a second commit while one is under way".into());
         }
         self.count("commits begun");
+        let set = if self.profile.control_outside { self.control_outside(&set) } else { set };
         let losses = self.lives[life].losses.clone();
         let c = &mut self.lives[life].client;
         c.token += 1;
@@ -117,6 +120,25 @@ impl Simulation {
         // Handing over to the committing thread takes no time, or quite some.
         let wait = if self.net.chance(self.profile.slow_handover) { self.net.range(50, 1_200) } else { self.net.range(0, 3) };
         self.plan(wait, Event::Begin(life, token));
+    }
+
+    /// The planted defect: control records go out at once, the rest of the epochs in their transaction.
+    fn control_outside(&mut self, set: &EpochSet) -> Arc<EpochSet> {
+        let mut rest = set.clone();
+        for appends in rest.epochs.iter_mut().flat_map(|e| &mut e.appends) {
+            let whole = std::mem::replace(appends, Appends::new(appends.topic.clone()));
+            let mut control = Appends::new(whole.topic.clone());
+            for (i, row) in whole.rows.iter().enumerate() {
+                let (key, value, _) = whole.row(i);
+                let outside = matches!(value.and_then(repartition::read), Some((_, repartition::Record::Control(_))));
+                let to = if outside { &mut control } else { &mut *appends };
+                to.push(row.partition, row.timestamp_ms, key, value, row.headers.of(&whole.buffer).unwrap_or_default());
+            }
+            if let Err(e) = self.broker.append(&[control]) {
+                self.problem(format!("a control record cannot be appended: {e}"));
+            }
+        }
+        Arc::new(rest)
     }
 
     /// The transaction begins: ownership is checked here, and the generation is read in the same turn.
@@ -203,9 +225,10 @@ impl Simulation {
             Body::Append { step, ref set, index } => {
                 self.broker.append_txn(Sender { id: &r.id, epoch: r.epoch, step }, &set.epochs[index].appends, now).map(done)
             }
-            Body::Offsets { step, ref set, member, generation } => {
-                self.broker.offsets_txn(Sender { id: &r.id, epoch: r.epoch, step }, &self.group, (member, generation), &offsets_of(set), now).map(done)
-            }
+            Body::Offsets { step, ref set, member, generation } => self
+                .broker
+                .offsets_txn(Sender { id: &r.id, epoch: r.epoch, step }, &self.groups[self.lives[r.life].slice], (member, generation), &offsets_of(set), now)
+                .map(done),
             Body::End { commit } => {
                 let result = self.broker.end(&r.id, r.epoch, commit).map(done);
                 if commit && result.is_err() {
@@ -213,7 +236,7 @@ impl Simulation {
                 }
                 result
             }
-            Body::Progress { ref tasks } => self.broker.progress(&self.group, tasks).map(Answered::Progress).ok_or(TxnError::Busy),
+            Body::Progress { ref tasks } => self.broker.progress(&self.groups[self.lives[r.life].slice], tasks).map(Answered::Progress).ok_or(TxnError::Busy),
         };
         self.plan_markers();
         if !r.reply_lost {

@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use ws_stream::log::{Member, TaskId, TopicPartition};
 use ws_stream::records::{Appends, Records};
+use ws_stream::spec::Topology;
 use ws_stream::task::{Surroundings, Task, TaskError};
 use ws_stream::worker::{Input, Planted, WorkerOptions};
 
@@ -57,9 +58,10 @@ enum Event {
     Joined(Life, u64),
     SessionLost(Life, u64),
     Group(Life, u64, Message),
-    Release(u64, Vec<TaskId>),
-    Leave(u64),
+    Release(usize, u64, Vec<TaskId>),
+    Leave(usize, u64),
     Fetch(Life, TopicPartition, u64),
+    Purge(TopicPartition, i64),
     Restore(Life, TaskId, u64),
     Mark(Life, TaskId, u64),
     Truncate(TopicPartition, i64),
@@ -98,8 +100,9 @@ impl Event {
             Event::Joined(_, member) => t.number(11).number(*member),
             Event::SessionLost(_, member) => t.number(12).number(*member),
             Event::Group(_, member, m) => t.number(13).number(*member).number(m.generation),
-            Event::Release(member, tasks) => t.number(14).number(*member).number(tasks.len() as u64),
-            Event::Leave(member) => t.number(15).number(*member),
+            Event::Release(slice, member, tasks) => t.number(14).number(*slice as u64).number(*member).number(tasks.len() as u64),
+            Event::Leave(slice, member) => t.number(15).number(*slice as u64).number(*member),
+            Event::Purge(at, before) => t.number(27).at(at).number(*before as u64),
             Event::Fetch(_, at, ticket) => t.number(16).at(at).number(*ticket),
             Event::Restore(_, task, incarnation) => t.number(17).number(u64::from(task.0)).number(*incarnation),
             Event::Mark(_, task, incarnation) => t.number(18).number(u64::from(task.0)).number(*incarnation),
@@ -140,7 +143,7 @@ impl Ord for Planned {
     }
 }
 
-/// A process' place: its disk outlives the processes.
+/// A driver's place, one for each slot and slice: its disk outlives the processes.
 #[derive(Default)]
 struct Place {
     current: Option<Life>,
@@ -155,14 +158,16 @@ pub struct Simulation {
     profile: Profile,
     options: WorkerOptions,
     planted: Planted,
-    group: String,
+    /// Per slice.
+    groups: Vec<String>,
     now_ms: i64,
     last_feed_ms: i64,
     seq: u64,
     queue: BinaryHeap<Reverse<Planned>>,
     lives: Vec<Process>,
+    bodies: u64,
     places: Vec<Place>,
-    members: BTreeMap<u64, Life>,
+    members: BTreeMap<(usize, u64), Life>,
     markers: BTreeSet<(String, MarkerAt)>,
     net: Rng,
     chaos: Rng,
@@ -190,21 +195,22 @@ impl Simulation {
             problems.push(format!("the scenario's references cannot be appended: {e}"));
         }
         let surroundings = Surroundings { cluster_id: broker.cluster_id().to_string(), topics: broker.topics() };
-        let member = Member { topology: scenario.topology.name.clone(), slot: 0, tasks: scenario.tasks };
+        let groups = scenario.slices.iter().map(|s| Member { topology: s.topology.name.clone(), slot: 0, tasks: s.tasks }.group()).collect();
         let options = profile.worker_options();
-        let places = (0..profile.processes).map(|_| Place::default()).collect();
+        let places = (0..profile.processes as usize * scenario.slices.len()).map(|_| Place::default()).collect();
         let last_feed_ms = scenario.feeds.last().map_or(scenario.start_ms, |f| f.at_ms);
         let mut sim = Simulation {
             broker,
             surroundings,
             options,
             planted,
-            group: member.group(),
+            groups,
             now_ms: scenario.start_ms,
             last_feed_ms,
             seq: 0,
             queue: BinaryHeap::new(),
             lives: Vec::new(),
+            bodies: 0,
             places,
             members: BTreeMap::new(),
             markers: BTreeSet::new(),
@@ -283,13 +289,19 @@ impl Simulation {
             Event::Joined(life, member) => self.lives[life].member = Some(member),
             Event::SessionLost(life, member) => self.session_lost(life, member),
             Event::Group(life, member, message) => self.group_message(life, member, message),
-            Event::Release(member, tasks) => {
-                self.broker.group(&self.group).release(member, &tasks);
-                self.tell_members();
+            Event::Release(slice, member, tasks) => {
+                self.broker.group(&self.groups[slice]).release(member, &tasks);
+                self.tell_members(slice);
             }
-            Event::Leave(member) => {
-                self.broker.group(&self.group).leave(member);
-                self.tell_members();
+            Event::Leave(slice, member) => {
+                self.broker.group(&self.groups[slice]).leave(member);
+                self.tell_members(slice);
+            }
+            Event::Purge(at, before) => {
+                self.count("purges");
+                if let Err(e) = self.broker.truncate(&at, before) {
+                    self.problem(format!("purging: {e}"));
+                }
             }
             Event::Fetch(life, at, ticket) => self.fetch(life, &at, ticket),
             Event::Restore(life, task, incarnation) => self.restore_step(life, task, incarnation),
@@ -361,12 +373,14 @@ impl Simulation {
 
     fn housekeeping(&mut self) {
         self.plan(50, Event::Housekeeping);
-        let expired = self.broker.group(&self.group).expire(self.now_ms, SESSION_MS);
-        for _ in 0..expired {
-            self.fault("session expired");
-        }
-        if expired > 0 {
-            self.tell_members();
+        for slice in 0..self.groups.len() {
+            let expired = self.broker.group(&self.groups[slice]).expire(self.now_ms, SESSION_MS);
+            for _ in 0..expired {
+                self.fault("session expired");
+            }
+            if expired > 0 {
+                self.tell_members(slice);
+            }
         }
         for _ in 0..self.broker.time_out(self.now_ms, TRANSACTION_MS) {
             self.fault("transaction timed out");
@@ -388,37 +402,42 @@ impl Simulation {
 
     /// What is not done yet; empty at rest.
     fn unrest(&self) -> String {
-        let tasks: Vec<TaskId> = (0..self.scenario.tasks).map(TaskId).collect();
-        let Some(progress) = self.broker.progress(&self.group, &tasks) else {
+        if let Some(why) = self.lives.iter().filter(|p| p.alive).find_map(Process::unrest) {
+            return why;
+        }
+        (0..self.groups.len()).map(|slice| self.unrest_of(slice)).find(|why| !why.is_empty()).unwrap_or_default()
+    }
+
+    fn unrest_of(&self, slice: usize) -> String {
+        let (group, of) = (&self.groups[slice], &self.scenario.slices[slice]);
+        let tasks: Vec<TaskId> = (0..of.tasks).map(TaskId).collect();
+        let Some(progress) = self.broker.progress(group, &tasks) else {
             return "progress is undecided".into();
         };
-        for input in &self.scenario.topology.inputs {
+        for input in &of.topology.inputs {
             for t in &tasks {
                 let at = TopicPartition::new(input.topic.clone(), t.0);
                 let end = self.broker.partition(&at).map_or(0, |p| p.stable());
-                let position = self.broker.position(&self.group, &at).unwrap_or(0);
+                let position = self.broker.position(group, &at).unwrap_or(0);
                 if position < end {
                     return format!("{at}: position {position} of {end}");
                 }
             }
         }
         let mut owners: BTreeMap<TaskId, usize> = BTreeMap::new();
-        for p in self.lives.iter().filter(|p| p.alive) {
-            if let Some(why) = p.unrest() {
-                return why;
-            }
+        for p in self.lives.iter().filter(|p| p.alive && p.slice == slice) {
             for (id, number, waiting) in &p.summary {
                 *owners.entry(*id).or_default() += 1;
                 let committed = progress.iter().find(|x| x.task == *id).map_or(0, |x| x.number);
                 if *waiting > 0 || *number != committed {
-                    return format!("task {}: {waiting} rows or bytes wait, epoch {number} of {committed}", id.0);
+                    return format!("{group}, task {}: {waiting} rows, bytes or inputs wait, epoch {number} of {committed}", id.0);
                 }
             }
         }
         for t in &tasks {
             let n = owners.get(t).copied().unwrap_or(0);
             if n != 1 {
-                return format!("task {} has {n} owners", t.0);
+                return format!("{group}, task {} has {n} owners", t.0);
             }
         }
         String::new()
@@ -434,19 +453,34 @@ impl Simulation {
         self.now_ms - self.scenario.start_ms
     }
 
-    /// The running tasks at the end.
-    pub(crate) fn live_tasks(&mut self) -> impl Iterator<Item = &mut Task> {
-        self.lives.iter_mut().filter(|p| p.alive).flat_map(|p| p.worker.tasks())
+    /// The running tasks at the end, with their slices.
+    pub(crate) fn live_tasks(&mut self) -> impl Iterator<Item = (usize, &mut Task)> {
+        self.lives.iter_mut().filter(|p| p.alive).flat_map(|p| {
+            let slice = p.slice;
+            p.worker.tasks().map(move |t| (slice, t))
+        })
     }
 
     /// Snapshots on the disks at the end, with the offset from which the changelog completes them.
-    pub(crate) fn disks(&self) -> impl Iterator<Item = (TaskId, &Disk)> {
-        self.places.iter().flat_map(|p| p.disk.iter().map(|(t, d)| (*t, d)))
+    pub(crate) fn disks(&self) -> impl Iterator<Item = ((usize, TaskId), &Disk)> {
+        let slices = self.groups.len();
+        self.places.iter().enumerate().flat_map(move |(n, p)| p.disk.iter().map(move |(t, d)| ((n % slices, *t), d)))
+    }
+
+    /// The place of a slot's driver of a slice.
+    fn place(&mut self, slot: u32, slice: usize) -> &mut Place {
+        let n = slot as usize * self.groups.len() + slice;
+        &mut self.places[n]
+    }
+
+    /// The topology that a driver runs.
+    fn topology(&self, life: Life) -> &Arc<Topology> {
+        &self.scenario.slices[self.lives[life].slice].topology
     }
 
     /// A task as a process that never saw it would begin it.
-    pub(crate) fn fresh_task(&self, id: TaskId) -> Result<Task, TaskError> {
-        Task::new(id, self.scenario.topology.clone(), self.scenario.edge.as_ref(), self.surroundings.clone())
+    pub(crate) fn fresh_task(&self, slice: usize, id: TaskId) -> Result<Task, TaskError> {
+        Task::new(id, self.scenario.slices[slice].topology.clone(), self.scenario.edge.as_ref(), self.surroundings.clone())
     }
 }
 

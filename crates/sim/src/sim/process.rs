@@ -1,4 +1,5 @@
-//! A process with one worker: its life, and the execution of what the worker wants done.
+//! A process: for each slice of the topology a driver with a worker of its own, which share life and death, and the
+//! execution of what a worker wants done.
 
 use super::client::Client;
 use super::reads::{Reader, RestoreRun};
@@ -11,9 +12,12 @@ use ws_stream::predict::PredictError;
 use ws_stream::task::Snapshot;
 use ws_stream::worker::{Effect, Input, Worker};
 
-/// A process.
+/// A process' driver of one slice.
 pub(super) struct Process {
     pub(super) slot: u32,
+    pub(super) slice: usize,
+    /// Number of the process: its drivers are killed and stalled together.
+    pub(super) body: u64,
     pub(super) worker: Worker,
     pub(super) alive: bool,
     /// It does nothing at all until then.
@@ -65,8 +69,15 @@ pub(crate) struct Disk {
 impl Simulation {
     /// A new process takes a slot; one that is there still goes on, not knowing.
     pub(super) fn start(&mut self, slot: u32) {
+        self.bodies += 1;
+        for slice in 0..self.groups.len() {
+            self.start_slice(slot, slice, self.bodies);
+        }
+    }
+
+    fn start_slice(&mut self, slot: u32, slice: usize, body: u64) {
         let s = &self.scenario;
-        let worker = match Worker::new(s.topology.clone(), s.edge.clone(), self.surroundings.clone(), self.options.clone()) {
+        let worker = match Worker::new(s.slices[slice].topology.clone(), s.edge.clone(), self.surroundings.clone(), self.options.clone()) {
             Ok(w) => w,
             Err(e) => return self.problem(format!("a worker cannot start: {e}")),
         };
@@ -74,6 +85,8 @@ impl Simulation {
         let life = self.lives.len();
         let mut process = Process {
             slot,
+            slice,
+            body,
             worker,
             alive: true,
             stalled_until_ms: 0,
@@ -83,7 +96,7 @@ impl Simulation {
             generation: 0,
             owned: BTreeSet::new(),
             losses: BTreeMap::new(),
-            client: Client::new(format!("{}.{slot}", self.group)),
+            client: Client::new(format!("{}.{slot}", self.groups[slice])),
             readers: BTreeMap::new(),
             restores: BTreeMap::new(),
             steps: 0,
@@ -92,7 +105,7 @@ impl Simulation {
         process.worker.plant(self.planted);
         let globals = process.worker.global_partitions();
         self.lives.push(process);
-        self.places[slot as usize].current = Some(life);
+        self.place(slot, slice).current = Some(life);
         let ends = globals.iter().map(|at| (at.clone(), self.broker.partition(at).map_or(0, |p| p.stable()))).collect();
         self.plan(1, Event::ToWorker(life, Box::new(Input::GlobalEnds(ends))));
         for at in globals {
@@ -106,22 +119,35 @@ impl Simulation {
 
     /// All of a process' memory is gone; requests already sent still arrive.
     pub(super) fn kill(&mut self, life: Life) {
-        let p = &mut self.lives[life];
-        if !p.alive {
+        let body = self.lives[life].body;
+        if !self.lives.iter().any(|p| p.alive && p.body == body) {
             return;
         }
-        p.alive = false;
-        let slot = p.slot;
+        let slot = self.lives[life].slot;
         self.fault("process killed");
-        if self.places[slot as usize].current == Some(life) {
-            self.lose_disk(slot);
+        let mut current = false;
+        for l in self.drivers(body) {
+            self.lives[l].alive = false;
+            let slice = self.lives[l].slice;
+            if self.place(slot, slice).current == Some(l) {
+                current = true;
+                self.lose_disk(slot, slice);
+            }
+        }
+        if current {
             let wait = self.chaos.range(50, 1_500);
             self.plan(wait, Event::Start(slot));
         }
     }
 
-    fn lose_disk(&mut self, slot: u32) {
-        let (chaos, disk) = (&mut self.chaos, &mut self.places[slot as usize].disk);
+    /// The drivers of a process.
+    pub(super) fn drivers(&self, body: u64) -> Vec<Life> {
+        (0..self.lives.len()).filter(|l| self.lives[*l].body == body).collect()
+    }
+
+    fn lose_disk(&mut self, slot: u32, slice: usize) {
+        let n = slot as usize * self.groups.len() + slice;
+        let (chaos, disk) = (&mut self.chaos, &mut self.places[n].disk);
         let before = disk.len();
         disk.retain(|_, _| !chaos.chance(0.25));
         for _ in disk.len()..before {
@@ -139,7 +165,7 @@ impl Simulation {
         p.summary.clear();
         let mut unbalanced = None;
         for t in p.worker.tasks() {
-            p.summary.push((t.id, t.number(), t.pending_rows() + t.open_bytes()));
+            p.summary.push((t.id, t.number(), t.pending_rows() + t.open_bytes() + t.awake()));
             if look && let Some((stage, counts)) = t.counts().into_iter().find(|(_, c)| !c.balanced()) {
                 unbalanced.get_or_insert(format!("task {}, stage `{stage}`: the counts do not add up: {counts:?}", t.id.0));
             }
@@ -183,9 +209,9 @@ impl Simulation {
                     p.owned.remove(t);
                 });
                 if let Some(member) = p.member {
-                    let cut = (p.cut_until_ms - self.now_ms).max(0);
+                    let (cut, slice) = ((p.cut_until_ms - self.now_ms).max(0), p.slice);
                     let wait = cut + self.net.range(1, 30);
-                    self.plan(wait, Event::Release(member, tasks));
+                    self.plan(wait, Event::Release(slice, member, tasks));
                 }
             }
             Effect::Mark { task, incarnation } => {
@@ -193,9 +219,19 @@ impl Simulation {
                 self.plan(wait, Event::Mark(life, task, incarnation));
             }
             Effect::Truncate { task, before } => {
-                let at = TopicPartition::new(ws_stream::task::changelog_topic(&self.scenario.topology.name), task.0);
+                let at = TopicPartition::new(ws_stream::task::changelog_topic(&self.topology(life).name), task.0);
                 let wait = if self.net.chance(0.2) { self.net.range(20, 600) } else { self.net.range(1, 20) };
                 self.plan(wait, Event::Truncate(at, before));
+            }
+            Effect::Purge { at, before } => {
+                let wait = if self.net.chance(0.2) { self.net.range(20, 600) } else { self.net.range(1, 20) };
+                self.plan(wait, Event::Purge(at, before));
+            }
+            Effect::End { task, incarnation, at } => {
+                self.count("ends asked for");
+                let end = self.broker.partition(&at).map_or(0, |p| p.stable());
+                let wait = self.net.range(1, 60);
+                self.plan(wait, Event::ToWorker(life, Box::new(Input::End { task, incarnation, at, end })));
             }
             Effect::Snapshot { task, from_offset, positions, snapshot } => self.keep(life, task, from_offset, positions, snapshot),
             Effect::Stopped { task, error } => {
@@ -219,24 +255,26 @@ impl Simulation {
         self.count("clean shutdowns");
         let p = &mut self.lives[life];
         p.alive = false;
-        let (slot, member) = (p.slot, p.member);
+        let (slot, slice, body, member) = (p.slot, p.slice, p.body, p.member);
         if let Some(member) = member {
-            self.plan(5, Event::Leave(member));
+            self.plan(5, Event::Leave(slice, member));
         }
-        if self.places[slot as usize].current == Some(life) {
+        // The process ends when its last driver has.
+        let over = !self.lives.iter().any(|p| p.alive && p.body == body);
+        if over && self.place(slot, slice).current == Some(life) {
             let wait = self.chaos.range(50, 1_000);
             self.plan(wait, Event::Start(slot));
         }
     }
 
     fn keep(&mut self, life: Life, task: TaskId, from_offset: i64, positions: Vec<(TopicPartition, i64)>, snapshot: Snapshot) {
-        let slot = self.lives[life].slot as usize;
+        let (slot, slice) = (self.lives[life].slot, self.lives[life].slice);
         // The data folder is locked by the newest process of the slot.
-        if self.places[slot].current != Some(life) {
+        if self.place(slot, slice).current != Some(life) {
             return;
         }
         self.count("snapshots");
-        let disk = self.places[slot].disk.entry(task).or_insert_with(|| Disk { from_offset, epoch: 0, positions: Vec::new(), chunks: BTreeMap::new() });
+        let disk = self.place(slot, slice).disk.entry(task).or_insert_with(|| Disk { from_offset, epoch: 0, positions: Vec::new(), chunks: BTreeMap::new() });
         disk.from_offset = from_offset;
         disk.epoch = snapshot.epoch;
         disk.positions = positions;
@@ -244,7 +282,7 @@ impl Simulation {
     }
 
     pub(super) fn mark(&mut self, life: Life, task: TaskId, incarnation: u64) {
-        let at = TopicPartition::new(ws_stream::task::changelog_topic(&self.scenario.topology.name), task.0);
+        let at = TopicPartition::new(ws_stream::task::changelog_topic(&self.topology(life).name), task.0);
         let offset = self.broker.partition(&at).map_or(0, |p| p.high());
         let wait = self.net.range(1, 120);
         self.plan(wait, Event::ToWorker(life, Box::new(Input::Mark { task, incarnation, offset })));

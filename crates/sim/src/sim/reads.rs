@@ -4,7 +4,7 @@
 
 use super::process::Disk;
 use super::{Event, Life, Simulation};
-use ws_stream::log::{TaskId, TopicPartition};
+use ws_stream::log::{LogError, TaskId, TopicPartition};
 use ws_stream::records::{Records, RecordsBuilder};
 use ws_stream::worker::Input;
 
@@ -80,37 +80,51 @@ impl Simulation {
             r.planned = false;
             return;
         }
-        let mut wait = again + 15;
-        match self.broker.partition(at).and_then(|p| p.read(at, r.offset, rows as usize)) {
-            Err(e) => return self.problem(format!("reading: {e}")),
-            Ok(records) if records.next_offset > r.offset => {
-                r.offset = records.next_offset;
-                r.arrives_ms = r.arrives_ms.max(now + delay);
-                wait = again;
-                let (incarnation, arrives) = (r.incarnation, r.arrives_ms);
-                self.plan_at(arrives, Event::ToWorker(life, Box::new(Input::Records { at: at.clone(), incarnation, records })));
+        let records = match self.broker.partition(at).and_then(|p| p.read(at, r.offset, rows as usize)) {
+            Ok(records) => records,
+            Err(e) => {
+                if matches!(e, LogError::OutOfRange { .. }) && !self.owns(life, TaskId(at.partition)) {
+                    // Another owner went on and deleted what it had consumed; the news is still on its way to this one.
+                    self.lives[life].readers.remove(at);
+                    return self.count("reads behind a purge");
+                }
+                return self.problem(format!("reading: {e}"));
             }
-            Ok(_) => {}
+        };
+        let mut wait = again + 15;
+        if records.next_offset > r.offset {
+            r.offset = records.next_offset;
+            r.arrives_ms = r.arrives_ms.max(now + delay);
+            wait = again;
+            let (incarnation, arrives) = (r.incarnation, r.arrives_ms);
+            self.plan_at(arrives, Event::ToWorker(life, Box::new(Input::Records { at: at.clone(), incarnation, records })));
         }
         self.plan(wait, Event::Fetch(life, at.clone(), ticket));
+    }
+
+    /// Does the coordinator take this driver for the task's owner?
+    fn owns(&mut self, life: Life, task: TaskId) -> bool {
+        let (slice, member) = (self.lives[life].slice, self.lives[life].member);
+        member.is_some_and(|m| self.broker.group(&self.groups[slice]).owns(m, task))
     }
 
     /// The next piece of a restore: the changelog's end and a snapshot first, then the changelog up to that end as a
     /// committed reader sees it, then the log's progress.
     pub(super) fn restore_step(&mut self, life: Life, task: TaskId, incarnation: u64) {
-        let at = TopicPartition::new(ws_stream::task::changelog_topic(&self.scenario.topology.name), task.0);
+        let at = TopicPartition::new(ws_stream::task::changelog_topic(&self.topology(life).name), task.0);
         let Ok(changelog) = self.broker.partition(&at) else {
             return;
         };
         let (start, high) = (changelog.start(), changelog.high());
-        let slot = self.lives[life].slot as usize;
+        let (slot, slice) = (self.lives[life].slot as usize, self.lives[life].slice);
+        let place = slot * self.groups.len() + slice;
         let Some(run) = self.lives[life].restores.get_mut(&task).filter(|r| r.incarnation == incarnation) else {
             return;
         };
         let Some(end) = run.high else {
             run.high = Some(high);
             run.position = start;
-            if let Some(disk) = self.places[slot].disk.get(&task).filter(|d| d.from_offset >= start).cloned() {
+            if let Some(disk) = self.places[place].disk.get(&task).filter(|d| d.from_offset >= start).cloned() {
                 run.position = disk.from_offset;
                 run.skip_through = disk.epoch;
                 self.count("snapshots loaded");
@@ -137,7 +151,7 @@ impl Simulation {
             }
             return self.restore_again(life, task, incarnation);
         }
-        let Some(progress) = self.broker.progress(&self.group, &[task]) else {
+        let Some(progress) = self.broker.progress(&self.groups[slice], &[task]) else {
             self.count("restores waiting for progress");
             return self.restore_again(life, task, incarnation);
         };

@@ -1,10 +1,13 @@
 //! A task's epochs: closing, committing and undoing them; rounds of changelog bases and snapshots.
 
 use super::*;
+use crate::repartition::Control;
+use crate::source::combined;
 
 impl Task {
     pub(super) fn image(&self) -> Committed {
-        let counts = self.sources.iter().map(|s| s.counts).chain(self.stages.iter().map(|(_, _, cx)| cx.counts)).collect();
+        let counts =
+            self.inputs.iter().map(Input::counts).chain(self.stages.iter().map(|(_, _, cx)| cx.counts)).chain(self.rekeys.iter().map(|r| r.counts)).collect();
         Committed { positions: self.positions.clone(), counts }
     }
 
@@ -15,6 +18,8 @@ impl Task {
         let number = self.number + 1;
         let positions: Vec<_> = self.positions.iter().map(|(k, v)| (k.clone(), *v)).collect();
         let mut appends: Vec<Appends> = self.sinks.iter_mut().map(Sink::take).filter(|a| !a.rows.is_empty()).collect();
+        self.tell(incarnation, number, now_ms);
+        appends.extend(self.rekeys.iter_mut().map(RekeyWriter::take).filter(|a| !a.rows.is_empty()));
         let letters = std::mem::take(&mut self.open.letters);
         if !letters.is_empty() {
             let mut out = Appends::new(self.topology.dead_letters.clone());
@@ -62,12 +67,30 @@ impl Task {
             changelog.push(self.id.0, now_ms, Some(&key), Some(&part), &[]);
         }
         let mut manifests = Appends::new(manifest_topic(&self.topology.name));
-        let watermarks: Vec<i64> = self.sources.iter().map(Source::watermark_ms).collect();
+        let watermarks: Vec<i64> = self.inputs.iter().map(Input::watermark_ms).collect();
         manifests.push(self.id.0, now_ms, Some(&key), Some(manifest.to_json(number, &watermarks).as_bytes()), &[]);
         appends.extend([changelog, manifests]);
         self.number = number;
         self.closed = Some(self.image());
         Ok(Some(Epoch { task: self.id, incarnation, number, positions, appends }))
+    }
+
+    /// Tells later slices how far this task is, behind the rows of the epoch.
+    fn tell(&mut self, incarnation: u64, epoch: u64, now_ms: i64) {
+        if self.rekeys.is_empty() {
+            return;
+        }
+        let (watermark_ms, settled) = (self.watermark_ms(), self.pending_rows() == 0);
+        let idle = settled && combined(self.input_clocks()).1;
+        let tasks = self.topology.inputs.first().map_or(1, |i| self.surroundings.partitions(&i.topic));
+        for r in &mut self.rekeys {
+            let from = r.spec.from.iter().map(|f| match f {
+                From::Input(_) => watermark_ms,
+                From::Stage(j) => self.behind[*j],
+            });
+            let watermark_ms = from.min().unwrap_or(watermark_ms);
+            r.tell(Control { task: self.id.0, tasks, incarnation, epoch, watermark_ms, idle }, settled, now_ms);
+        }
     }
 
     pub(super) fn base_records(&mut self, chunk: u8, number: u64) -> Result<Vec<Vec<u8>>, StateError> {
@@ -110,11 +133,16 @@ impl Task {
             self.number -= 1;
         }
         self.positions = self.committed.positions.clone();
-        let counts = &self.committed.counts;
-        self.sources.iter_mut().zip(counts).for_each(|(s, c)| s.counts = *c);
-        self.stages.iter_mut().zip(&counts[self.sources.len()..]).for_each(|((_, _, cx), c)| {
-            *cx = Context { counts: *c, ..Context::new() };
+        let mut counts = self.committed.counts.iter().copied();
+        self.inputs.iter_mut().zip(&mut counts).for_each(|(s, c)| s.set_counts(c));
+        self.stages.iter_mut().zip(&mut counts).for_each(|((_, _, cx), c)| {
+            *cx = Context { counts: c, ..Context::new() };
         });
+        for (r, c) in self.rekeys.iter_mut().zip(&mut counts) {
+            r.counts = c;
+            r.rollback();
+        }
+        self.clock.begin(now_ms);
         self.seed_watermarks();
         self.sinks.iter_mut().for_each(|s| {
             s.take();

@@ -1,6 +1,10 @@
 //! A task's data path: fetched records through sources, tables and stages to sinks, and what ends on the way.
 
 use super::*;
+use crate::codec::RowError;
+
+/// The records in hand and where they are from.
+pub(super) type Fetched<'a> = (&'a TopicPartition, &'a Records);
 
 impl Task {
     /// Consumes records of one of its partitions.
@@ -13,15 +17,20 @@ impl Task {
             Feed::Table(t) => self.feed_table(t, at, records),
             Feed::Input(i) => {
                 let stage = self.topology.inputs[i].id.clone();
-                let mut refused = Vec::new();
-                let runs = self.sources[i].process(records, &mut refused).map_err(|error| TaskError::Stage { stage: stage.clone(), error })?;
+                if !records.rows.is_empty() && self.clock.busy(i, now_ms) {
+                    self.open.manifest.decided(&stage, "idle", format!("no more, from offset {from}"));
+                }
+                let (mut refused, floor_ms) = (Vec::new(), self.clock.floor_ms());
+                let runs = self.inputs[i].process(records, &mut refused, floor_ms, &self.origins);
+                let runs = runs.map_err(|error| TaskError::Stage { stage: stage.clone(), error })?;
                 self.refuse(&stage, at, records, refused);
-                let others = self.sources.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, s)| s.watermark_ms()).min().unwrap_or(i64::MAX);
+                let mut clocks: Vec<(i64, bool)> = self.input_clocks().collect();
                 for run in runs {
                     if run.rows.num_rows() > 0 {
-                        self.route(From::Input(i), run.rows, at, now_ms)?;
+                        self.route(From::Input(i), run.rows, now_ms)?;
                     }
-                    self.run(run.watermark_ms.min(others), now_ms, at, Some(records), globals)?;
+                    clocks[i] = (run.watermark_ms, run.idle || self.clock.is_idle(i));
+                    self.run(self.clock.watermark_ms(clocks.iter().copied()), now_ms, Some((at, records)), globals)?;
                 }
                 self.flush(now_ms)
             }
@@ -30,9 +39,68 @@ impl Task {
 
     /// Lets timers fire and budgets end.
     pub fn advance(&mut self, now_ms: i64, globals: &[Option<Table>]) -> Result<(), TaskError> {
-        let at = self.primary();
-        self.run(self.watermark_ms(), now_ms, &at, None, globals)?;
+        self.run(self.watermark_ms(), now_ms, None, globals)?;
         self.flush(now_ms)
+    }
+
+    /// Each input's own watermark, and whether it is idle.
+    pub(super) fn input_clocks(&self) -> impl Iterator<Item = (i64, bool)> + '_ {
+        self.inputs.iter().enumerate().map(|(i, s)| (s.watermark_ms(), s.told_idle() || self.clock.is_idle(i)))
+    }
+
+    /// Partitions that may be idle: nothing came for as long as their source says, and nothing waits in a stage. Whether
+    /// they are, their ends tell: [`Task::end_seen`].
+    pub fn quiet(&self, now_ms: i64) -> Vec<TopicPartition> {
+        if !self.topology.minds_idleness() || self.pending_rows() > 0 {
+            return Vec::new();
+        }
+        let quiet = |i: &usize| {
+            let after_ms = self.inputs[*i].idle_after_ms(&self.topology.inputs[*i]);
+            !self.clock.is_idle(*i) && after_ms.is_some_and(|ms| self.clock.quiet_ms(*i, now_ms) >= ms)
+        };
+        (0..self.inputs.len()).filter(quiet).map(|i| TopicPartition::new(self.topology.inputs[i].topic.clone(), self.id.0)).collect()
+    }
+
+    /// Inputs that will be idle once nothing has come for long enough, and are not yet.
+    pub fn awake(&self) -> usize {
+        if !self.topology.minds_idleness() {
+            return 0;
+        }
+        let will = |i: &usize| self.inputs[*i].idle_after_ms(&self.topology.inputs[*i]).is_some() && !self.clock.is_idle(*i);
+        (0..self.inputs.len()).filter(will).count()
+    }
+
+    /// The committed end of a partition, asked for when it was quiet. If everything before it is consumed and nothing
+    /// came meanwhile, the partition is idle: the watermark goes on without it.
+    pub fn end_seen(&mut self, at: &TopicPartition, end: i64, now_ms: i64, globals: &[Option<Table>]) -> Result<(), TaskError> {
+        let Some(Feed::Input(i)) = self.feeds.get(at).copied() else { return Ok(()) };
+        if self.position(at).unwrap_or(0) < end || !self.quiet(now_ms).contains(at) {
+            return Ok(());
+        }
+        self.clock.idle(i);
+        self.open.manifest.decided(&self.topology.inputs[i].id, "idle", format!("from offset {end}"));
+        self.advance(now_ms, globals)
+    }
+
+    /// Partitions whose watermark is further ahead of the slowest input's than they may. Of those in `held` already,
+    /// until they are well within.
+    pub fn ahead(&self, held: &BTreeSet<TopicPartition>) -> Vec<TopicPartition> {
+        if self.inputs.len() < 2 {
+            return Vec::new();
+        }
+        let clocks: Vec<(i64, bool)> = self.input_clocks().collect();
+        // An input that has not begun holds nobody: it may never.
+        let Some(slowest_ms) = clocks.iter().filter(|c| !c.1 && c.0 > i64::MIN).map(|c| c.0).min() else { return Vec::new() };
+        let mut ahead = Vec::new();
+        for (spec, (watermark_ms, _)) in self.topology.inputs.iter().zip(&clocks) {
+            let Some(skew_ms) = spec.max_skew_ms else { continue };
+            let at = TopicPartition::new(spec.topic.clone(), self.id.0);
+            let limit_ms = if held.contains(&at) { skew_ms - skew_ms / 4 } else { skew_ms };
+            if watermark_ms.saturating_sub(slowest_ms) > limit_ms {
+                ahead.push(at);
+            }
+        }
+        ahead
     }
 
     /// Sends what stages held back to make larger calls.
@@ -49,18 +117,13 @@ impl Task {
 
     /// Takes an answer for a stage.
     pub fn answer(&mut self, stage: usize, answer: Answer, now_ms: i64, globals: &[Option<Table>]) -> Result<(), TaskError> {
-        let at = self.primary();
         if let Some((id, Stage::Op(op), cx)) = self.stages.get_mut(stage) {
             cx.now_ms = now_ms;
             op.answer(cx, answer).map_err(|error| TaskError::Stage { stage: id.clone(), error })?;
         }
-        self.drain(stage, &at, None, now_ms)?;
-        self.run(self.watermark_ms(), now_ms, &at, None, globals)?;
+        self.drain(stage, None, now_ms)?;
+        self.run(self.watermark_ms(), now_ms, None, globals)?;
         self.flush(now_ms)
-    }
-
-    pub(super) fn primary(&self) -> TopicPartition {
-        TopicPartition::new(self.topology.inputs.first().map_or_else(|| Arc::from(""), |i| i.topic.clone()), self.id.0)
     }
 
     pub(super) fn feed_table(&mut self, t: usize, at: &TopicPartition, records: &Records) -> Result<(), TaskError> {
@@ -74,8 +137,15 @@ impl Task {
                 table.delete(key, records.rows[row].timestamp_ms);
             }
         }
-        let undecoded =
-            decoded.dead.into_iter().map(|e| Refused { row: e.row, reason: e.reason, error: e.error, schema_id: e.schema_id, late: false, time_ms: None });
+        let undecoded = decoded.dead.into_iter().map(|e| Refused {
+            row: e.row,
+            reason: e.reason,
+            error: e.error,
+            schema_id: e.schema_id,
+            late: false,
+            time_ms: None,
+            position: None,
+        });
         let unusable = skipped.into_iter().map(|i| Refused {
             row: decoded.index[i as usize] as usize,
             reason: "no_version",
@@ -83,6 +153,7 @@ impl Task {
             schema_id: None,
             late: false,
             time_ms: None,
+            position: None,
         });
         let refused = undecoded.chain(unusable).collect();
         self.refuse(&id, at, records, refused);
@@ -90,15 +161,9 @@ impl Task {
     }
 
     /// Runs every stage once, in order: first what waits for it, then time.
-    pub(super) fn run(
-        &mut self,
-        watermark_ms: i64,
-        now_ms: i64,
-        at: &TopicPartition,
-        records: Option<&Records>,
-        globals: &[Option<Table>],
-    ) -> Result<(), TaskError> {
+    pub(super) fn run(&mut self, watermark_ms: i64, now_ms: i64, fetched: Option<Fetched<'_>>, globals: &[Option<Table>]) -> Result<(), TaskError> {
         let topology = self.topology.clone();
+        self.clock.reached(watermark_ms);
         let mut behind = vec![watermark_ms; self.stages.len()];
         for i in 0..self.stages.len() {
             let batches = std::mem::take(&mut self.inbox[i]);
@@ -132,8 +197,9 @@ impl Task {
                     behind[i] = behind[i].min(oldest.saturating_sub(1));
                 }
             }
-            self.drain(i, at, records, now_ms)?;
+            self.drain(i, fetched, now_ms)?;
         }
+        self.behind = behind;
         Ok(())
     }
 
@@ -158,10 +224,11 @@ impl Task {
                 behind[i] = behind[i].min(oldest.saturating_sub(1));
             }
         }
+        self.behind = behind;
     }
 
     /// Hands on what a stage put out.
-    pub(super) fn drain(&mut self, i: usize, at: &TopicPartition, records: Option<&Records>, now_ms: i64) -> Result<(), TaskError> {
+    pub(super) fn drain(&mut self, i: usize, fetched: Option<Fetched<'_>>, now_ms: i64) -> Result<(), TaskError> {
         let Some((id, _, cx)) = self.stages.get_mut(i) else { return Ok(()) };
         let (out, side) = (std::mem::take(&mut cx.out), std::mem::take(&mut cx.side));
         self.open.calls.extend(cx.calls.drain(..).map(|c| (i, c)));
@@ -171,17 +238,17 @@ impl Task {
         if !side.is_empty() {
             let id = id.clone();
             for s in side {
-                self.side(&id, at, s, records, now_ms);
+                self.side(&id, s, fetched, now_ms);
             }
         }
         for rows in out {
-            self.route(From::Stage(i), rows, at, now_ms)?;
+            self.route(From::Stage(i), rows, now_ms)?;
         }
         Ok(())
     }
 
-    pub(super) fn route(&mut self, from: From, rows: RecordBatch, at: &TopicPartition, now_ms: i64) -> Result<(), TaskError> {
-        let mut refused = Vec::new();
+    pub(super) fn route(&mut self, from: From, rows: RecordBatch, now_ms: i64) -> Result<(), TaskError> {
+        let mut refused: Vec<(String, RowError)> = Vec::new();
         for (j, spec) in self.topology.stages.iter().enumerate() {
             if spec.from.contains(&from) {
                 self.inbox[j].push(rows.clone());
@@ -189,15 +256,23 @@ impl Task {
         }
         for sink in &mut self.sinks {
             if sink.spec.from.contains(&from) {
-                let bad = sink.write(&rows, at)?;
+                let bad = sink.write(&rows, self.id.0, &self.origins)?;
                 refused.extend(bad.into_iter().map(|e| (format!("sink:{}", sink.spec.topic), e)));
             }
         }
+        for rekey in self.rekeys.iter_mut().filter(|r| r.spec.from.contains(&from)) {
+            let keyless = rekey.write(&rows, &self.origins, now_ms).into_iter();
+            let error = format!("`{}` is null: the row cannot be given to a task", rekey.spec.key);
+            refused.extend(keyless.map(|row| (rekey.spec.id.clone(), RowError { row, reason: "no_key", error: error.clone(), schema_id: None })));
+        }
+        let tenants = rows.column_by_name("tenant").and_then(|c| c.as_string_opt::<i32>());
         for (stage, e) in refused {
+            let (at, offset) = self.origins.position(crate::batch::offsets(&rows)[e.row]);
             self.letter(
-                at,
+                &at,
                 DeadLetter {
-                    offset: crate::batch::offsets(&rows)[e.row],
+                    offset,
+                    tenant: tenants.filter(|t| t.is_valid(e.row)).map(|t| t.value(e.row).to_string()).unwrap_or_default(),
                     stage,
                     reason: e.reason.to_string(),
                     error: e.error,
@@ -213,10 +288,14 @@ impl Task {
 
     pub(super) fn refuse(&mut self, stage: &str, at: &TopicPartition, records: &Records, refused: Vec<Refused>) {
         for r in refused {
+            // What came through a repartition topic is told with the position it stems from; the bytes are there.
+            let from = r.position.map(|code| self.origins.position(code));
+            let here = from.is_none();
+            let (at, offset) = from.unwrap_or_else(|| (at.clone(), records.rows[r.row].offset));
             let letter = DeadLetter {
-                offset: records.rows[r.row].offset,
-                key: records.key(r.row).map(<[u8]>::to_vec),
-                value: records.value(r.row).map(<[u8]>::to_vec),
+                offset,
+                key: records.key(r.row).filter(|_| here).map(<[u8]>::to_vec),
+                value: records.value(r.row).filter(|_| here).map(<[u8]>::to_vec),
                 stage: stage.to_string(),
                 reason: r.reason.to_string(),
                 error: r.error,
@@ -225,18 +304,19 @@ impl Task {
                 received_at: records.rows[r.row].timestamp_ms,
                 ..DeadLetter::default()
             };
-            self.letter(at, letter);
+            self.letter(&at, letter);
         }
     }
 
-    pub(super) fn side(&mut self, stage: &str, at: &TopicPartition, side: Side, records: Option<&Records>, now_ms: i64) {
+    pub(super) fn side(&mut self, stage: &str, side: Side, fetched: Option<Fetched<'_>>, now_ms: i64) {
         let tenants = side.rows.column_by_name("tenant").and_then(|c| c.as_string_opt::<i32>());
         for i in 0..side.rows.num_rows() {
-            let offset = crate::batch::offsets(&side.rows)[i];
+            let (at, offset) = self.origins.position(crate::batch::offsets(&side.rows)[i]);
             // The original bytes are at hand while the records are; otherwise the position leads to them.
+            let records = fetched.filter(|f| *f.0 == at).map(|f| f.1);
             let row = records.and_then(|r| r.rows.binary_search_by_key(&offset, |x| x.offset).ok());
             self.letter(
-                at,
+                &at,
                 DeadLetter {
                     offset,
                     key: row.and_then(|x| records?.key(x)).map(<[u8]>::to_vec),

@@ -114,6 +114,11 @@ impl Worker {
         if slot.revoked {
             return self.release(id);
         }
+        let interval = self.options.purge_interval_ms;
+        if told && interval > 0 && now_ms >= slot.purge_at_ms {
+            slot.purge_at_ms = now_ms.saturating_add(interval);
+            self.effects.extend(slot.task.consumed().into_iter().map(|(at, before)| Effect::Purge { at, before }));
+        }
         let interval = self.options.snapshot_interval_ms;
         if told
             && interval > 0
@@ -153,7 +158,8 @@ impl Worker {
             }
         } else {
             slot.incarnation = renewed;
-            slot.paused = false;
+            slot.paused.clear();
+            slot.asked.clear();
             slot.mark = None;
             slot.mark_wanted = false;
             let reads = slot.read();

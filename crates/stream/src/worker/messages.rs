@@ -19,6 +19,8 @@ pub struct WorkerOptions {
     pub retry_max_ms: i64,
     /// A snapshot is taken this often; 0: never.
     pub snapshot_interval_ms: i64,
+    /// What was consumed of repartition topics is deleted this often; 0: never.
+    pub purge_interval_ms: i64,
 }
 
 impl Default for WorkerOptions {
@@ -31,6 +33,7 @@ impl Default for WorkerOptions {
             retry_ms: 50,
             retry_max_ms: 2_000,
             snapshot_interval_ms: 30_000,
+            purge_interval_ms: 10_000,
         }
     }
 }
@@ -50,6 +53,10 @@ pub struct Planted {
     pub forget_pending: bool,
     /// Do not read the input again after an abort.
     pub no_rewind: bool,
+    /// Behind a `rekey`: take the minimum over the upstream tasks heard of, not over all.
+    pub min_of_seen: bool,
+    /// A watermark told in an epoch that was aborted counts as told.
+    pub told_once: bool,
 }
 
 /// What happens to a worker.
@@ -83,6 +90,8 @@ pub enum Input {
     RestoreAgain { task: TaskId, incarnation: u64 },
     /// A task's restore or read failed for good.
     Failed { task: TaskId, incarnation: u64, error: String },
+    /// The committed end of a partition, as asked for by [`Effect::End`].
+    End { task: TaskId, incarnation: u64, at: TopicPartition, end: i64 },
     /// Finish: commit what is closed, then give everything up.
     Shutdown,
 }
@@ -113,6 +122,10 @@ pub enum Effect {
     Mark { task: TaskId, incarnation: u64 },
     /// The task's changelog before this offset is no longer needed.
     Truncate { task: TaskId, before: i64 },
+    /// Nobody needs what stands before this offset of a repartition topic any more.
+    Purge { at: TopicPartition, before: i64 },
+    /// Tell the committed end of an input's partition: [`Input::End`].
+    End { task: TaskId, incarnation: u64, at: TopicPartition },
     /// Keep this snapshot; reading the changelog from `from_offset` and skipping deltas up to its epoch completes it.
     Snapshot { task: TaskId, from_offset: i64, positions: Vec<(TopicPartition, i64)>, snapshot: Snapshot },
     /// The task is stopped; a person must look.

@@ -11,6 +11,7 @@ use super::{Keys, end, end_without_key, evaluate_input, key_indexes};
 use crate::aggregate::{AggPlan, Args, Results, check_numeric};
 use crate::batch::{offsets, times};
 use crate::operator::{Context, Operator, OperatorError, SideKind, StateAccess};
+use crate::origin::{code_of, high_of, offset_of};
 use crate::spec::{AggCall, Column, WindowSpec};
 use crate::store::{KeyId, RowSink, StateError};
 use arrow::array::{Int64Array, RecordBatch};
@@ -22,6 +23,9 @@ use std::sync::Arc;
 const OUTPUT_ROWS: usize = 4096;
 /// Slot of a pane that holds the newest input offset in it.
 const OFFSET: usize = 0;
+/// Slot that holds what stands above that offset in a position code, where rows stem from several partitions: a
+/// fraction holds 53 bits exactly, a code has more.
+const HIGH: usize = 1;
 
 /// The columns that a window stage's output expressions see: the group columns, `window_start`, `window_end` (Int64,
 /// UTC ms), `agg0` …; no system columns.
@@ -109,6 +113,8 @@ pub struct Window {
     size_ms: i64,
     slide_ms: i64,
     pane_ms: i64,
+    /// Slots of a pane in front of the aggregates: the offset, and what is above it.
+    slots: usize,
     group_by: Vec<usize>,
     plan: AggPlan,
     columns: Vec<Column>,
@@ -128,12 +134,37 @@ impl Window {
         input: SchemaRef,
         output: SchemaRef,
     ) -> Result<Self, OperatorError> {
+        Self::with_slots(group_by, window, calls, columns, input, output, 1)
+    }
+
+    /// As [`Window::new`], for rows that stem from several partitions.
+    pub fn of_many_origins(
+        group_by: &[String],
+        window: WindowSpec,
+        calls: &[AggCall],
+        columns: &[Column],
+        input: SchemaRef,
+        output: SchemaRef,
+    ) -> Result<Self, OperatorError> {
+        Self::with_slots(group_by, window, calls, columns, input, output, 2)
+    }
+
+    fn with_slots(
+        group_by: &[String],
+        window: WindowSpec,
+        calls: &[AggCall],
+        columns: &[Column],
+        input: SchemaRef,
+        output: SchemaRef,
+        slots: usize,
+    ) -> Result<Self, OperatorError> {
         if window.size_ms <= 0 || window.slide_ms <= 0 {
             return Err(OperatorError::Limit { what: "window size and slide in ms (at least 1)", limit: 0, setting: "window" });
         }
         check_numeric(calls)?;
-        let plan = AggPlan::new(calls, 1);
+        let plan = AggPlan::new(calls, slots);
         Ok(Window {
+            slots,
             size_ms: window.size_ms,
             slide_ms: window.slide_ms,
             pane_ms: gcd(window.size_ms, window.slide_ms),
@@ -179,10 +210,10 @@ impl Window {
                 self.plan.empty()
             });
             if fresh {
-                pane[OFFSET] = offsets[i] as f64;
+                note_newest(pane, self.slots, offsets[i], true);
                 self.state.index.entry(start).or_default().push(key);
             } else {
-                pane[OFFSET] = pane[OFFSET].max(offsets[i] as f64);
+                note_newest(pane, self.slots, offsets[i], false);
             }
             self.plan.update(pane, start, t, args, i);
             folded += 1;
@@ -229,6 +260,23 @@ impl Window {
     }
 }
 
+/// The newest position noted in a pane.
+fn newest(pane: &[f64], slots: usize) -> i64 {
+    if slots == 1 { pane[OFFSET] as i64 } else { code_of(pane[HIGH] as i64, pane[OFFSET] as i64) }
+}
+
+/// Notes a position if it is newer, or the `first`.
+fn note_newest(pane: &mut [f64], slots: usize, code: i64, first: bool) {
+    if !first && code <= newest(pane, slots) {
+        return;
+    }
+    if slots == 1 {
+        pane[OFFSET] = code as f64;
+    } else {
+        (pane[HIGH], pane[OFFSET]) = (high_of(code) as f64, offset_of(code) as f64);
+    }
+}
+
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -256,10 +304,10 @@ impl Emission {
             Some(only) if w.pane_ms == w.size_ms => only,
             _ => {
                 self.merged = w.plan.empty();
-                self.merged[OFFSET] = f64::NEG_INFINITY;
+                let mut first = true;
                 for (at, pane) in panes.values(key).skip_while(|p| p.0 < start).take_while(|p| p.0 < end) {
                     w.plan.merge(&mut self.merged, start, pane, at);
-                    self.merged[OFFSET] = self.merged[OFFSET].max(pane[OFFSET]);
+                    note_newest(&mut self.merged, w.slots, newest(pane, w.slots), std::mem::take(&mut first));
                 }
                 &self.merged
             }
@@ -267,7 +315,7 @@ impl Emission {
         for call in 0..w.plan.calls() {
             self.results.push(call, w.plan.finish(call, whole));
         }
-        self.offsets.push(whole[OFFSET] as i64);
+        self.offsets.push(newest(whole, w.slots));
         self.keys.push(key);
         self.starts.push(start);
         self.ends.push(end);
