@@ -167,9 +167,14 @@ pub fn machine_paths(tree: &Tree) -> Vec<Fault> {
         // After a name, a dot, a variable or `~` it is the middle of a relative path or of an address.
         !before.is_some_and(|before| before.is_alphanumeric() || "_-.~})/*".contains(before))
     };
+    // One build folder may serve several checkouts: what a build wrote down may be gone when it runs.
+    let built_in = ["env!(\"CARGO_", "MANIFEST_DIR\")"].concat();
     let mut faults = Vec::new();
     for (path, text) in tree.files() {
         for (number, line) in (1..).zip(text.lines()) {
+            if line.contains(&built_in) {
+                faults.push(format!("{path}:{number}: the checkout's place at build time; ask for it when running: {}", line.trim()));
+            }
             if roots.iter().any(|root| line.match_indices(root.as_str()).any(|(at, _)| absolute(line, at))) {
                 faults.push(format!("{path}:{number}: a path of one machine: {}", line.trim()));
             }
