@@ -77,6 +77,27 @@ pub fn datafusion_outside_its_rooms(tree: &Tree) -> Vec<Fault> {
     faults
 }
 
+/// What the pure core must not name: the clock, files, sockets, threads, and the crates that reach them.
+const EDGE_WORDS: &[&str] = &["Instant", "SystemTime", "std::fs", "std::net", "std::thread", "std::process", "std::env", "tokio", "rdkafka", "fjall"];
+
+/// The core (`stream`) reads no clock, file, socket or thread: neither by the standard library nor by a crate of its
+/// manifest that does (ARCHITECTURE.md, invariant 2). Tests are held to the same.
+pub fn core_that_reaches_the_edge(tree: &Tree) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (path, text) in tree.files().filter(|(path, _)| path.starts_with("crates/stream/") && (path.ends_with(".rs") || path.ends_with("Cargo.toml"))) {
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            let word = |word: &&&str| {
+                line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+                    .any(|part| part.split("::").any(|p| p == **word) || part.contains(**word) && word.contains("::"))
+            };
+            if let Some(word) = EDGE_WORDS.iter().find(word) {
+                faults.push(format!("{path}:{number}: the core names `{word}`: pass what it needs as an argument: {}", line.trim()));
+            }
+        }
+    }
+    faults
+}
+
 /// Names of the packages in all dependency tables of a manifest.
 fn dependencies(manifest: &str) -> Vec<String> {
     let mut found = Vec::new();
