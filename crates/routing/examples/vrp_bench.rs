@@ -36,10 +36,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     if set == "repair" {
         return repair::run(&folder, seconds);
     }
+    // `0.1,0.001` to try other temperatures.
+    let temperature =
+        std::env::var("VRP_TEMPERATURE").ok().and_then(|text| text.split_once(',').and_then(|(hot, cold)| Some((hot.parse().ok()?, cold.parse().ok()?))));
+    let own = temperature.map_or_else(RuinRecreate::default, |temperature| RuinRecreate { temperature });
     let solvers: Vec<Box<dyn Solver>> = match args.get(2).map(String::as_str) {
         Some("vrp-pragmatic") => vec![Box::new(VrpPragmatic)],
-        Some("ruin-recreate") => vec![Box::new(RuinRecreate::default())],
-        _ => vec![Box::new(RuinRecreate::default()), Box::new(VrpPragmatic)],
+        Some("ruin-recreate") => vec![Box::new(own)],
+        _ => vec![Box::new(own), Box::new(VrpPragmatic)],
     };
     let part = args.get(3).map_or("", String::as_str);
     println!("set\tinstance\tsolver\tseconds\tcost\tbest known\tgap %\troutes\tskipped\tviolations\titerations\ttook s");
@@ -69,10 +73,7 @@ fn measure(set: &str, name: &str, problem: &Problem, known: f64, solver: &dyn So
 /// Name, problem and best known cost of each instance of a set.
 fn instances(folder: &Path, set: &str) -> Result<Vec<(String, Problem, f64)>, Box<dyn Error>> {
     match set {
-        "kim" => kim::PUBLISHED_MILES
-            .iter()
-            .map(|(name, miles)| Ok((format!("kim-{name}"), kim_problem(folder, name)?, *miles)))
-            .collect(),
+        "kim" => kim::PUBLISHED_MILES.iter().map(|(name, miles)| Ok((format!("kim-{name}"), kim_problem(folder, name)?, *miles))).collect(),
         "solomon" => {
             let known: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(folder.join("solomon/BKS.json"))?)?;
             let mut all = Vec::new();

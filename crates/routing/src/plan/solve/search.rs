@@ -118,13 +118,19 @@ fn recreate(index: &Index<'_>, state: &mut State, rng: &mut SmallRng) {
     let first = new.is_empty() && old.len() > MOST_BY_REGRET;
     queue.extend(old.choose_multiple(rng, if first { old.len() } else { ABSENT_TRIED }));
     queue.shuffle(rng);
-    let key: fn(&Index<'_>, usize) -> f64 = match rng.random_range(0..11) {
-        0..4 => |_, _| 0.0,
-        4..8 => |index, job| -index.collected[job].kg - index.collected[job].l,
-        8..10 => |index, job| -index.metres(job, index.trucks[0].end_node),
-        _ => |index, job| index.metres(job, index.trucks[0].end_node),
+    // Random, large first, far first, near first; then narrow windows, early and late ones.
+    let window = |job: usize| (index.windows[job].first().map_or(0, |window| window.from_ms), index.windows[job].last().map_or(0, |window| window.to_ms));
+    let key = |order: u32, job: usize| match order {
+        0..4 => 0.0,
+        4..8 => -index.collected[job].kg - index.collected[job].l,
+        8..10 => -index.metres(job, index.trucks[0].end_node),
+        10 => index.metres(job, index.trucks[0].end_node),
+        11..13 => (window(job).1 - window(job).0) as f64,
+        13..15 => window(job).0 as f64,
+        _ => -(window(job).1 as f64),
     };
-    queue.sort_by(|a, b| key(index, *a).total_cmp(&key(index, *b)));
+    let order = rng.random_range(0..17);
+    queue.sort_by(|a, b| key(order, *a).total_cmp(&key(order, *b)));
     for job in queue {
         // An estimate may fail once where travel depends on the hour; then the job waits for the next step.
         if let (Some(slot), _) = best_slot(index, state, job, Look { blink: BLINK, below: index.penalty[job] }, rng) {

@@ -70,8 +70,11 @@ impl Solver for VrpPragmatic {
     }
 }
 
+/// Visits of each truck that drives.
+type Visits = Vec<(usize, Vec<usize>)>;
+
 /// Runs the library; returns the visits of each truck and the generations.
-fn run(index: &Index<'_>, first: &State, seconds: Option<usize>, generations: u64) -> Result<(Vec<(usize, Vec<usize>)>, u64), SolveError> {
+fn run(index: &Index<'_>, first: &State, seconds: Option<usize>, generations: u64) -> Result<(Visits, u64), SolveError> {
     let model = model::Model::new(index, first);
     let library = |message: String| SolveError::Library { library: "vrp-pragmatic", message };
     let core = (model.problem, vec![model.matrix]).read_pragmatic().map_err(|error| library(error.to_string()))?;
