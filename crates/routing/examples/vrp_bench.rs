@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // `0.1,0.001` to try other temperatures.
     let temperature =
         std::env::var("VRP_TEMPERATURE").ok().and_then(|text| text.split_once(',').and_then(|(hot, cold)| Some((hot.parse().ok()?, cold.parse().ok()?))));
-    let own = temperature.map_or_else(RuinRecreate::default, |temperature| RuinRecreate { temperature });
+    let own = temperature.map_or_else(RuinRecreate::default, |temperature| RuinRecreate { temperature: Some(temperature) });
     let solvers: Vec<Box<dyn Solver>> = match args.get(2).map(String::as_str) {
         Some("vrp-pragmatic") => vec![Box::new(VrpPragmatic)],
         Some("ruin-recreate") => vec![Box::new(own)],

@@ -14,6 +14,10 @@ const AVERAGE_REMOVED: f64 = 10.0;
 const LONGEST: usize = 10;
 /// How often a string is taken with a piece in its middle left standing.
 const SPLIT_STRING: f64 = 0.5;
+/// How often a whole trip, from one disposal to the next, is taken out as well.
+const WHOLE_TRIP: f64 = 0.03;
+/// Longest trip taken out whole.
+const LONGEST_TRIP: usize = 60;
 /// How often that piece does not grow.
 const PIECE_STAYS: f64 = 0.01;
 
@@ -30,6 +34,9 @@ pub(super) fn ruin(index: &Index<'_>, state: &mut State, rng: &mut SmallRng) {
     let seed = index.open[rng.random_range(0..index.open.len())];
     let neighbours = std::iter::once(seed).chain(index.near_jobs[seed].iter().map(|job| *job as usize));
     let mut done = 0;
+    if rng.random_bool(WHOLE_TRIP) && state.truck_of[seed] != ABSENT {
+        done += usize::from(take_trip(index, state, state.truck_of[seed], seed));
+    }
     for job in neighbours {
         if done >= strings {
             break;
@@ -42,6 +49,16 @@ pub(super) fn ruin(index: &Index<'_>, state: &mut State, rng: &mut SmallRng) {
             done += 1;
         }
     }
+}
+
+/// Takes out the trip that collects `job`: strings alone hardly ever move one to another truck.
+fn take_trip(index: &Index<'_>, state: &mut State, truck: usize, job: usize) -> bool {
+    let line = &state.lines[truck];
+    let Some(at) = line.nodes.iter().position(|node| *node == job).filter(|at| *at > line.free_from) else { return false };
+    let is_job = |place: &usize| line.nodes[*place] < index.jobs;
+    let first = (line.free_from + 1..=at).rev().take_while(is_job).last().unwrap_or(at);
+    let last = (at..line.nodes.len() - 1).take_while(is_job).last().unwrap_or(at);
+    last - first < LONGEST_TRIP && take_out(index, state, truck, &(first..=last).collect::<Vec<_>>())
 }
 
 fn take_string(index: &Index<'_>, state: &mut State, truck: usize, job: usize, longest: f64, rng: &mut SmallRng) -> bool {
@@ -57,9 +74,15 @@ fn take_string(index: &Index<'_>, state: &mut State, truck: usize, job: usize, l
         let first = first_of(at, length, free.len(), rng);
         free[first..first + length].to_vec()
     };
+    take_out(index, state, truck, &taken)
+}
+
+/// Takes the jobs at `places`, in rising order, out of the line.
+fn take_out(index: &Index<'_>, state: &mut State, truck: usize, places: &[usize]) -> bool {
+    let line = &state.lines[truck];
     let mut nodes = line.nodes.clone();
-    let mut gone = Vec::with_capacity(taken.len());
-    for place in taken.iter().rev() {
+    let mut gone = Vec::with_capacity(places.len());
+    for place in places.iter().rev() {
         gone.push(nodes.remove(*place));
     }
     let Some(nodes) = without_idle_disposals(index, truck, nodes, line.free_from) else { return false };

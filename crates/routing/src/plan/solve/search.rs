@@ -19,29 +19,31 @@ use crate::plan::problem::Problem;
 const BLINK: f64 = 0.01;
 /// Optional jobs that are left out and tried again in one step, at most.
 const ABSENT_TRIED: usize = 12;
-/// Absent jobs from which on a search does not begin with regret.
-const MOST_BY_REGRET: usize = 150;
+/// Steps assumed before anything is known of the pace.
+const SLOW_PACE: u64 = 10_000;
 /// Iterations between two looks at the clock.
 const LOOK_AT_CLOCK: u64 = 16;
 
 /// The search of this crate.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RuinRecreate {
-    /// First and last temperature, in shares of the cost per served job of the first state.
-    pub temperature: (f64, f64),
-}
-
-impl Default for RuinRecreate {
-    fn default() -> Self {
-        Self { temperature: (0.1, 0.001) }
-    }
+    /// First and last temperature, in shares of the cost per served job of the first state; by the pace if absent: the
+    /// more steps there will be for each job, the hotter the search may begin and the warmer it may end.
+    pub temperature: Option<(f64, f64)>,
 }
 
 impl RuinRecreate {
     /// For repairs in the middle of a day: it begins cold, so that what need not change does not.
     pub fn repair() -> Self {
-        Self { temperature: (0.002, 0.0005) }
+        Self { temperature: Some((0.002, 0.0005)) }
     }
+}
+
+/// Temperatures for a search that takes `steps_per_job` in all: found by trying on the public instances, where 5 steps
+/// a job want a cold search and 1,700 a hot one.
+fn by_pace(steps_per_job: f64) -> (f64, f64) {
+    let hot = (steps_per_job / 1_500.0).clamp(0.02, 1.0);
+    (hot, 0.01 * hot.powf(0.35))
 }
 
 impl Solver for RuinRecreate {
@@ -58,10 +60,6 @@ impl Solver for RuinRecreate {
             None => State::empty(&index),
         };
         state.begin();
-        // Regret weighs all against all; a whole day is begun with one after the other.
-        if state.absent.len() > MOST_BY_REGRET {
-            recreate(&index, &mut state, &mut rng);
-        }
         insert_by_regret(&index, &mut state, &mut rng, &mut || budget.is_over());
         let (best, iterations) = self.anneal(&index, state, budget, &mut rng);
         let plan = build::plan(&index, best, &mut rng);
@@ -74,18 +72,20 @@ impl RuinRecreate {
     pub(super) fn anneal(&self, index: &Index<'_>, mut state: State, budget: &Budget<'_>, rng: &mut SmallRng) -> (State, u64) {
         let served = index.open.len().saturating_sub(state.absent.len()).max(1) as f64;
         let routes: f64 = state.lines.iter().map(|line| line.cost).sum();
-        let (hot, cold) = (self.temperature.0 * routes / served, self.temperature.1 * routes / served);
         let mut cost = state.cost(index);
         let mut best = state.clone();
         let mut best_cost = cost;
         let mut done = 0;
-        let mut progress = 0.0;
+        let mut temperature = 0.0;
         while done < budget.iterations {
             if done.is_multiple_of(LOOK_AT_CLOCK) {
-                progress = budget.progress(done);
+                let progress = budget.progress(done);
                 if progress >= 1.0 {
                     break;
                 }
+                let steps = if done == 0 { budget.iterations.min(SLOW_PACE) as f64 } else { done as f64 / progress.max(1e-9) };
+                let (hot, cold) = self.temperature.unwrap_or_else(|| by_pace(steps / index.open.len().max(1) as f64));
+                temperature = routes / served * hot * (cold / hot).powf(progress);
             }
             state.begin();
             ruin(index, &mut state, rng);
@@ -94,7 +94,6 @@ impl RuinRecreate {
                 split_again(index, &mut state, truck);
             }
             let new = state.cost(index);
-            let temperature = hot * (cold / hot.max(f64::MIN_POSITIVE)).powf(progress);
             if new < cost - temperature * rng.random::<f64>().max(f64::MIN_POSITIVE).ln() {
                 cost = new;
                 if new < best_cost - 1e-9 {
@@ -115,8 +114,7 @@ fn recreate(index: &Index<'_>, state: &mut State, rng: &mut SmallRng) {
     // What was out before this step may be much where much is optional: a few of it are enough.
     let (new, old) = state.new_and_old_absent();
     let mut queue = new.to_vec();
-    let first = new.is_empty() && old.len() > MOST_BY_REGRET;
-    queue.extend(old.choose_multiple(rng, if first { old.len() } else { ABSENT_TRIED }));
+    queue.extend(old.choose_multiple(rng, ABSENT_TRIED));
     queue.shuffle(rng);
     // Random, large first, far first, near first; then narrow windows, early and late ones.
     let window = |job: usize| (index.windows[job].first().map_or(0, |window| window.from_ms), index.windows[job].last().map_or(0, |window| window.to_ms));
