@@ -71,7 +71,9 @@ fn measure(set: &str, name: &str, problem: &Problem, known: f64, solver: &dyn So
 }
 
 /// Name, problem and best known cost of each instance of a set.
-fn instances(folder: &Path, set: &str) -> Result<Vec<(String, Problem, f64)>, Box<dyn Error>> {
+type Instance = (String, Problem, f64);
+
+fn instances(folder: &Path, set: &str) -> Result<Vec<Instance>, Box<dyn Error>> {
     match set {
         "kim" => kim::PUBLISHED_MILES.iter().map(|(name, miles)| Ok((format!("kim-{name}"), kim_problem(folder, name)?, *miles))).collect(),
         "solomon" => {
