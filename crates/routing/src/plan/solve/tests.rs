@@ -56,6 +56,15 @@ fn the_library_behind_the_trait_is_accepted_too() {
         let later = VrpPragmatic.solve(&rest, &Budget::iterations(60), seed, Some(&solved.plan)).unwrap();
         accepted(&rest, &later.plan);
     }
+    // More facilities than are offered to it.
+    let mut many = day(0, 30);
+    let first = many.facilities[0].clone();
+    for number in 2..14 {
+        many.facilities.push(crate::plan::problem::Facility { facility_id: format!("f{number}"), location: number % 4, ..first.clone() });
+    }
+    let solved = VrpPragmatic.solve(&many, &Budget::iterations(20), 1, None).unwrap();
+    accepted(&many, &solved.plan);
+    assert!(solved.iterations > 0);
 }
 
 #[test]

@@ -50,7 +50,11 @@ impl Model {
         let offered: Vec<usize> = (0..index.jobs).filter(|job| first.truck_of[*job] != ABSENT || index.problem.jobs[*job].need == Need::Mandatory).collect();
         let trucks: Vec<usize> = (0..index.trucks.len()).filter(|truck| index.trucks[*truck].in_service && !first.lines[*truck].closed).collect();
         let mut nodes = offered.clone();
-        nodes.extend(index.jobs..index.jobs + index.facilities);
+        for facility in trucks.iter().flat_map(|truck| reload_facilities(index, *truck)) {
+            if !nodes.contains(&(index.jobs + facility)) {
+                nodes.push(index.jobs + facility);
+            }
+        }
         for truck in &trucks {
             if !nodes.contains(&index.trucks[*truck].start_node) {
                 nodes.push(index.trucks[*truck].start_node);
@@ -78,6 +82,17 @@ impl Model {
         let matrix = build.matrix();
         Self { problem, matrix, nodes }
     }
+}
+
+/// Facilities offered on the way: open, emptying the whole truck, those first that most jobs have nearest.
+fn reload_facilities(index: &Index<'_>, truck: usize) -> Vec<usize> {
+    let empties = &index.layouts[index.trucks[truck].layout].empties;
+    let open = |facility: &usize| !index.problem.facilities[*facility].windows.is_empty();
+    let mut facilities: Vec<usize> = (0..index.facilities).filter(|facility| empties[*facility].iter().all(|empties| *empties) && open(facility)).collect();
+    let wanted = |facility: &usize| index.near_facilities.iter().filter(|near| near.first() == Some(&(index.jobs + facility))).count();
+    facilities.sort_by_key(|facility| std::cmp::Reverse(wanted(facility)));
+    facilities.truncate(MOST_FACILITIES);
+    facilities
 }
 
 struct Build<'a, 'p> {
@@ -229,7 +244,7 @@ impl Build<'_, '_> {
                 start,
                 end: Some(ShiftEnd { earliest: None, latest: self.time(end.end_by_ms, false), location: self.end(truck) }),
                 breaks: pause.map(|pause| vec![pause]),
-                reloads: Some(self.reloads(truck)),
+                reloads: self.reloads(truck),
                 recharges: None,
             }],
             capacity: self.capacity(vehicle),
@@ -238,30 +253,21 @@ impl Build<'_, '_> {
         }
     }
 
-    /// Disposals on the way: as many of each facility as the day may need, the facilities near the start first.
-    fn reloads(&self, truck: usize) -> Vec<VehicleReload> {
-        let (end, vehicle) = (&self.index.trucks[truck], &self.index.problem.vehicles[truck]);
+    /// Disposals on the way: as many of each facility as the day may need.
+    fn reloads(&self, truck: usize) -> Option<Vec<VehicleReload>> {
+        let vehicle = &self.index.problem.vehicles[truck];
         let litres: f64 = vehicle.compartments.iter().map(|part| part.capacity.l.min(MOST_LOAD)).sum();
         let all: f64 = self.index.collected.iter().map(|load| load.l).sum();
         let trips = all / litres.max(1.0) / self.index.trucks.len() as f64;
         let each = (trips.ceil() as usize + 1).clamp(1, MOST_RELOADS);
-        let empties = &self.index.layouts[end.layout].empties;
-        let mut facilities: Vec<usize> = (0..self.index.facilities).filter(|facility| empties[*facility].iter().all(|empties| *empties)).collect();
-        // How many jobs have it nearest says more than how near the depot is.
-        let wanted = |facility: &usize| self.index.near_facilities.iter().filter(|near| near.first() == Some(&(self.index.jobs + facility))).count();
-        facilities.sort_by_key(|facility| std::cmp::Reverse(wanted(facility)));
-        facilities.truncate(MOST_FACILITIES);
         let reload = |facility: usize| {
             let details = &self.index.problem.facilities[facility];
             let location = self.place(self.index.jobs + facility);
             VehicleReload { location, duration: Self::ticks(details.unload_ms), times: self.windows(&details.windows), tag: None, resource_id: None }
         };
-        facilities
-            .iter()
-            .flat_map(|facility| std::iter::repeat_n(*facility, each))
-            .filter(|facility| !self.index.problem.facilities[*facility].windows.is_empty())
-            .map(reload)
-            .collect()
+        let facilities = reload_facilities(self.index, truck);
+        let reloads: Vec<VehicleReload> = facilities.into_iter().flat_map(|facility| std::iter::repeat_n(facility, each)).map(reload).collect();
+        (!reloads.is_empty()).then_some(reloads)
     }
 
     fn matrix(&self) -> Matrix {
