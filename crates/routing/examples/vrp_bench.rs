@@ -70,9 +70,10 @@ fn measure(set: &str, name: &str, problem: &Problem, known: f64, solver: &dyn So
     Ok(())
 }
 
-/// Name, problem and best known cost of each instance of a set.
+/// Name, problem and best known cost.
 type Instance = (String, Problem, f64);
 
+/// The instances of a set.
 fn instances(folder: &Path, set: &str) -> Result<Vec<Instance>, Box<dyn Error>> {
     match set {
         "kim" => kim::PUBLISHED_MILES.iter().map(|(name, miles)| Ok((format!("kim-{name}"), kim_problem(folder, name)?, *miles))).collect(),

@@ -38,8 +38,9 @@ fn refuse<T>(line: usize, what: impl Into<String>, hint: &'static str) -> Result
 /// The folder with the public instances: `WS_SHARED_DATA`, or `shared/data` beside the checkout.
 pub fn data_folder() -> Option<PathBuf> {
     let named = std::env::var_os("WS_SHARED_DATA").map(PathBuf::from);
-    let beside = PathBuf::from("../../../shared/data");
-    [named, Some(beside)].into_iter().flatten().map(|folder| folder.join("vrp")).find(|path| path.is_dir())
+    // From a crate's folder, where tests run, and from the root of the checkout.
+    let beside = ["../../../shared/data", "../shared/data"].map(|path| Some(PathBuf::from(path)));
+    [named].into_iter().chain(beside).flatten().map(|folder| folder.join("vrp")).find(|path| path.is_dir())
 }
 
 /// A mandatory job with one stream counted in litres.
