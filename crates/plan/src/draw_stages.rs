@@ -69,13 +69,8 @@ pub(crate) fn optimize(s: &OptimizeSpec, out: &mut String) {
     let _ = writeln!(out, "  a board of the newest row per [{}], for {}{until}, {} rows at most", s.entity.join(", "), format_ms(s.ttl_ms), s.max_rows);
     rows("taken off by rows", s.deleted.as_ref(), out);
     let t = &s.trigger;
-    let _ = writeln!(
-        out,
-        "  asked after {} of quiet or {}, every {} at most",
-        format_ms(t.debounce_ms),
-        format_ms(t.max_wait_ms),
-        format_ms(t.at_most_every_ms)
-    );
+    let _ =
+        writeln!(out, "  asked after {} of quiet or {}, every {} at most", format_ms(t.debounce_ms), format_ms(t.max_wait_ms), format_ms(t.at_most_every_ms));
     rows("at once for rows", t.urgent.as_ref(), out);
     rows("not for rows", t.quiet.as_ref(), out);
     let iterations = s.iterations.map_or_else(String::new, |n| format!("{n} iterations or "));

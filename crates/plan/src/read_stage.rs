@@ -7,7 +7,23 @@ use crate::read_stages;
 use crate::yaml::{At, Fields, Node, Value};
 
 const STAGE_FIELDS: [&str; 17] = [
-    "id", "from", "where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "absence", "apply", "optimize",
+    "id",
+    "from",
+    "where",
+    "otherwise",
+    "select",
+    "add",
+    "each",
+    "dedup",
+    "join",
+    "group_by",
+    "window",
+    "emit",
+    "changed",
+    "infer",
+    "absence",
+    "apply",
+    "optimize",
 ];
 /// Fields that decide what a stage is, and the fields that may stand beside them.
 const KINDS: [(&str, &[&str]); 9] = [
@@ -39,7 +55,8 @@ pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
 
 fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
     let kinds: Vec<_> = KINDS.iter().filter(|(k, _)| fields.get(k).is_some()).collect();
-    let op_fields = ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "absence", "apply", "optimize"];
+    let op_fields =
+        ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "absence", "apply", "optimize"];
     let (kind, companions): (&str, &[&str]) = match kinds.as_slice() {
         [] => ("select", &["where", "otherwise", "select", "add"]),
         [(kind, companions)] => (*kind, *companions),
@@ -103,7 +120,11 @@ fn select(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     };
     let selection = read::selection(fields, problems);
     if !fields.unknown && fields.get("where").is_none() && fields.get("select").is_none() && fields.get("add").is_none() {
-        problems.hint(fields.at, "this stage does nothing", "give it one of where, select, add, each, dedup, join, window, changed, infer, absence, apply, optimize");
+        problems.hint(
+            fields.at,
+            "this stage does nothing",
+            "give it one of where, select, add, each, dedup, join, window, changed, infer, absence, apply, optimize",
+        );
     }
     Some(Op::Select { filter, otherwise, selection })
 }

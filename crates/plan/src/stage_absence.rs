@@ -35,7 +35,11 @@ impl Check<'_> {
             self.problems.hint(n.at, "`not_before` without `met`", "it says from when on a row meets what is expected");
         }
         if a.met.is_some() && a.when.is_none() && a.each.is_empty() && a.cancel.is_none() {
-            self.problems.hint(a.at, "`met` without `when`", "say which rows open an expectation, e.g. `when: kind = 'planned'`; without `met`, every row puts the silence off");
+            self.problems.hint(
+                a.at,
+                "`met` without `when`",
+                "say which rows open an expectation, e.g. `when: kind = 'planned'`; without `met`, every row puts the silence off",
+            );
         }
         let emit = self.endings(a);
         self.repeats(a);
@@ -93,7 +97,9 @@ impl Check<'_> {
                 "absent" => emit.absent = true,
                 "met" if a.met.is_none() => self.problems.hint(word.at, "`met` in `emit`, but no `met:`", "say which rows meet what is expected"),
                 "met" => emit.met = true,
-                "cancelled" if a.cancel.is_none() => self.problems.hint(word.at, "`cancelled` in `emit`, but no `cancel:`", "say which rows cancel what is expected"),
+                "cancelled" if a.cancel.is_none() => {
+                    self.problems.hint(word.at, "`cancelled` in `emit`, but no `cancel:`", "say which rows cancel what is expected")
+                }
                 "cancelled" => emit.cancelled = true,
                 other => self.problems.push(word.at, format!("unknown ending `{other}`"), did_you_mean(other, ["absent", "met", "cancelled"])),
             }
@@ -146,7 +152,11 @@ impl Check<'_> {
     pub(crate) fn needs(&mut self, input: &Rows, inputs: &[(String, DataType)], at: Pos, who: &str) {
         for (name, wanted) in inputs {
             match input.schema.field_with_name(name) {
-                Err(_) => self.problems.hint(at, format!("{who} needs a column `{name}` ({})", type_word(wanted)), did_you_mean(name, input.names()).unwrap_or_default()),
+                Err(_) => self.problems.hint(
+                    at,
+                    format!("{who} needs a column `{name}` ({})", type_word(wanted)),
+                    did_you_mean(name, input.names()).unwrap_or_default(),
+                ),
                 Ok(f) if f.data_type() != wanted => self.problems.hint(
                     at,
                     format!("{who} needs `{name}` as {}, it is {}", type_word(wanted), type_word(f.data_type())),

@@ -38,7 +38,11 @@ impl Check<'_> {
             }
             None => {
                 let known = self.contracts.operators();
-                self.problems.push(a.operator.at, format!("unknown operator `{}`", a.operator.value), did_you_mean(&a.operator.value, known.iter().map(String::as_str)));
+                self.problems.push(
+                    a.operator.at,
+                    format!("unknown operator `{}`", a.operator.value),
+                    did_you_mean(&a.operator.value, known.iter().map(String::as_str)),
+                );
                 None
             }
         };

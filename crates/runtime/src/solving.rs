@@ -80,15 +80,7 @@ mod tests {
     fn call(solver: &str, key: &str, budget_ms: i64) -> Asked {
         let options = RecordBatchOptions::new().with_row_count(Some(2));
         let rows = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
-        let solve = SolveCall {
-            key: key.into(),
-            memo: Arc::from(&[][..]),
-            seed: 1,
-            iterations: None,
-            budget_ms,
-            watermark_ms: 0,
-            with: Arc::default(),
-        };
+        let solve = SolveCall { key: key.into(), memo: Arc::from(&[][..]), seed: 1, iterations: None, budget_ms, watermark_ms: 0, with: Arc::default() };
         Asked { task: TaskId(0), incarnation: 1, stage: 0, call: Call { id: 7, predictor: solver.into(), rows, deadline_ms: 0, solve: Some(solve) } }
     }
 

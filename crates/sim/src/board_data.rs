@@ -173,6 +173,10 @@ impl SimOptions {
 
     /// The board scenario, with an acceptance that accepts all if `lenient`.
     pub fn board_with(lenient: bool) -> SimOptions {
-        SimOptions { scenario: Arc::new(move |seed| Ok(board_scenario(seed, SimOptions::BOARD_SIZE, lenient))), profile: Profile::of, planted: Planted::default() }
+        SimOptions {
+            scenario: Arc::new(move |seed| Ok(board_scenario(seed, SimOptions::BOARD_SIZE, lenient))),
+            profile: Profile::of,
+            planted: Planted::default(),
+        }
     }
 }

@@ -53,13 +53,7 @@ pub struct KeyContext<'a> {
 
 impl KeyContext<'_> {
     /// A context over plain parts, for tests of operators.
-    pub fn new<'a>(
-        key: &'a [u8],
-        state: &'a mut Vec<u8>,
-        watermark_ms: i64,
-        timer: &'a mut Option<i64>,
-        out: &'a mut Vec<(i64, Vec<Cell>)>,
-    ) -> KeyContext<'a> {
+    pub fn new<'a>(key: &'a [u8], state: &'a mut Vec<u8>, watermark_ms: i64, timer: &'a mut Option<i64>, out: &'a mut Vec<(i64, Vec<Cell>)>) -> KeyContext<'a> {
         KeyContext { key, state, watermark_ms, timer, out }
     }
 

@@ -310,7 +310,8 @@ mod tests {
 
     fn orders() -> DataType {
         let order = DataType::Struct(
-            vec![Field::new("name", DataType::Utf8, false), Field::new("weight", DataType::Float64, true), Field::new("parts", list(DataType::Utf8), false)].into(),
+            vec![Field::new("name", DataType::Utf8, false), Field::new("weight", DataType::Float64, true), Field::new("parts", list(DataType::Utf8), false)]
+                .into(),
         );
         list(order)
     }

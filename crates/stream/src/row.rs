@@ -32,7 +32,10 @@ impl Kind {
             DataType::Binary => Kind::Binary,
             t if nested::is_nested(t) && nested::is_column_type(t) => Kind::Nested(t.clone()),
             _ => {
-                return Err(OperatorError::Column { column: field.name().clone(), expected: "Int64, Float64, Boolean, Utf8, Binary, or lists and records of them" });
+                return Err(OperatorError::Column {
+                    column: field.name().clone(),
+                    expected: "Int64, Float64, Boolean, Utf8, Binary, or lists and records of them",
+                });
             }
         })
     }
@@ -376,7 +379,8 @@ mod tests {
     /// Lists of records with lists in them, nulls at every level.
     fn nested_column() -> ArrayRef {
         let texts = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
-        let record = DataType::Struct(vec![Field::new("n", DataType::Int64, true), Field::new("t", texts, true), Field::new("b", DataType::Boolean, false)].into());
+        let record =
+            DataType::Struct(vec![Field::new("n", DataType::Int64, true), Field::new("t", texts, true), Field::new("b", DataType::Boolean, false)].into());
         let mut c = Column::new(&DataType::List(Arc::new(Field::new("item", record, true)))).unwrap();
         for row in 0..3 {
             let Column::List(list) = &mut c else { panic!() };
@@ -386,7 +390,11 @@ mod tests {
                     continue;
                 }
                 let Column::Record(r) = list.item.as_mut() else { panic!() };
-                if row == 1 { r.children[0].push_null() } else { assert!(r.children[0].push_int(row)) }
+                if row == 1 {
+                    r.children[0].push_null()
+                } else {
+                    assert!(r.children[0].push_int(row))
+                }
                 let Column::List(t) = &mut r.children[1] else { panic!() };
                 assert!(t.item.push_bytes("größer".as_bytes()));
                 t.item.push_null();

@@ -259,7 +259,8 @@ fn random_bytes_never_panic_nor_hang() {
     let mut rng = StdRng::seed_from_u64(43);
     let mut decoder = AvroDecoder::new(registry.clone(), "plan", Some(&ALL)).unwrap();
     for _ in 0..3_000 {
-        let bodies: Vec<Vec<u8>> = (0..4).map(|_| (0..rng.random_range(0..80)).map(|_| rng.random_range(0..=3u8) * rng.random_range(0..85u8)).collect()).collect();
+        let bodies: Vec<Vec<u8>> =
+            (0..4).map(|_| (0..rng.random_range(0..80)).map(|_| rng.random_range(0..=3u8) * rng.random_range(0..85u8)).collect()).collect();
         let decoded = decoder.decode(&records(&bodies));
         assert_eq!(decoded.index.len() + decoded.dead.len(), 4);
     }

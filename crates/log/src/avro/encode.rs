@@ -76,12 +76,7 @@ impl AvroEncoder {
                         (Write::Nested(Box::new(Put::plan(&sink, inner, &given).map_err(unfit)?)), given.clone())
                     } else {
                         let plan = write_of(&sink, inner).and_then(|(write, native)| castable(&given, &native).then_some((write, native)));
-                        plan.ok_or_else(|| AvroError::ColumnType {
-                            topic: topic.into(),
-                            field: f.name.clone(),
-                            found: given.to_string(),
-                            wanted: type_name(),
-                        })?
+                        plan.ok_or_else(|| AvroError::ColumnType { topic: topic.into(), field: f.name.clone(), found: given.to_string(), wanted: type_name() })?
                     };
                     Source::Column { index, given, native, write }
                 }

@@ -1,6 +1,7 @@
 //! Nested columns to Avro: lists to arrays, records by the names of their fields. What the schema has and the column
 //! lacks takes its default; what depends on values (a null, a symbol) costs the row that has it.
 
+use super::cursor::put_bytes;
 use super::cursor::put_long;
 use super::encode::{Write, write_of};
 use super::schema::{Named, Type, nullable};
@@ -8,7 +9,6 @@ use super::value;
 use crate::registry::Registered;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
-use super::cursor::put_bytes;
 
 /// No union around the value.
 const PLAIN: u8 = u8::MAX;
@@ -88,7 +88,8 @@ impl Put {
                     let source = match (child, &f.default) {
                         (Some(c), _) => Source::Child(c, Maybe::plan(sink, &f.ty, fields[c].data_type()).map_err(at)?),
                         (None, Some(default)) => {
-                            let bytes = value::encode_default(&sink.schema, &f.ty, default).map_err(|(path, message)| at((path, message, "its default".into())))?;
+                            let bytes =
+                                value::encode_default(&sink.schema, &f.ty, default).map_err(|(path, message)| at((path, message, "its default".into())))?;
                             Source::Constant(bytes)
                         }
                         (None, None) => match &f.ty {

@@ -281,7 +281,9 @@ mod tests {
     fn lists_and_records_are_arrays_and_objects() {
         use ws_stream::nested::Column;
         let bins = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
-        let stop = DataType::Struct(vec![Field::new("site", DataType::Utf8, true), Field::new("load", DataType::Float64, true), Field::new("bins", bins, true)].into());
+        let stop = DataType::Struct(
+            vec![Field::new("site", DataType::Utf8, true), Field::new("load", DataType::Float64, true), Field::new("bins", bins, true)].into(),
+        );
         let mut c = Column::new(&DataType::List(Arc::new(Field::new("item", stop, true)))).unwrap();
         let Column::List(list) = &mut c else { panic!() };
         let Column::Record(r) = list.item.as_mut() else { panic!() };

@@ -101,7 +101,8 @@ impl Contracts for Schemas {
     }
     fn solver(&self, solver: &str) -> Option<SolverContract> {
         let stop = DataType::Struct(vec![Field::new("container_id", DataType::Utf8, false), Field::new("at", DataType::Int64, false)].into());
-        let mut outputs = vec![Field::new("cost", DataType::Float64, false), Field::new("stops", DataType::List(Arc::new(Field::new("item", stop, false))), false)];
+        let mut outputs =
+            vec![Field::new("cost", DataType::Float64, false), Field::new("stops", DataType::List(Arc::new(Field::new("item", stop, false))), false)];
         if solver == "other" {
             outputs.pop();
         }

@@ -74,9 +74,7 @@ fn cell(column: &ArrayRef, i: usize) -> Value {
             let items = column.as_list::<i32>().value(i);
             Value::Array((0..items.len()).map(|j| cell(&items, j)).collect())
         }
-        DataType::Struct(fields) => {
-            Value::Object(fields.iter().zip(column.as_struct().columns()).map(|(f, c)| (f.name().clone(), cell(c, i))).collect())
-        }
+        DataType::Struct(fields) => Value::Object(fields.iter().zip(column.as_struct().columns()).map(|(f, c)| (f.name().clone(), cell(c, i))).collect()),
         _ => Value::Null,
     }
 }

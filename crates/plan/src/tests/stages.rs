@@ -125,7 +125,9 @@ fn state_belongs_to_what_they_keep() {
 #[test]
 fn broken_absences() {
     check(
-        &staged("  - id: last\n    from: readings\n    absence: { key: device_id, after: 6h, due: observed_at, emit: [absent, met, cancelled, gone], not_before: 1h, clock: wall, take: [source], repeat: 30d }\n  - id: a\n    from: readings\n    absence: { key: source, due: source }\n  - id: b\n    from: readings\n    absence: { key: device_id }\n  - id: c\n    from: readings\n    absence: { key: device_id, after: 1h, met: source = 'x', each: filling_level, take: { source: tenant } }\n"),
+        &staged(
+            "  - id: last\n    from: readings\n    absence: { key: device_id, after: 6h, due: observed_at, emit: [absent, met, cancelled, gone], not_before: 1h, clock: wall, take: [source], repeat: 30d }\n  - id: a\n    from: readings\n    absence: { key: source, due: source }\n  - id: b\n    from: readings\n    absence: { key: device_id }\n  - id: c\n    from: readings\n    absence: { key: device_id, after: 1h, met: source = 'x', each: filling_level, take: { source: tenant } }\n",
+        ),
         expect![[r#"
             t.yaml:9:14: the rows already have a column `source`, which this stage adds
               9 |     absence: { key: device_id, after: 6h, due: observed_at, emit: [absent, met, cancelled, gone], not_before: 1h, clock: wall, take: [source], repeat: 30d }
@@ -189,7 +191,9 @@ fn broken_absences() {
 #[test]
 fn broken_operators_and_solvers() {
     check(
-        &staged("  - id: last\n    from: readings\n    apply: { operator: smothing, key: device_id }\n  - id: a\n    from: readings\n    apply: { operator: smoothing, key: device_id, with: { over: much }, carry: [tenent] }\n  - id: b\n    from: readings\n    select: [device_id, source, filling_level: source]\n  - id: c\n    from: b\n    apply: { operator: smoothing, key: source, with: { over: 3 } }\n"),
+        &staged(
+            "  - id: last\n    from: readings\n    apply: { operator: smothing, key: device_id }\n  - id: a\n    from: readings\n    apply: { operator: smoothing, key: device_id, with: { over: much }, carry: [tenent] }\n  - id: b\n    from: readings\n    select: [device_id, source, filling_level: source]\n  - id: c\n    from: b\n    apply: { operator: smoothing, key: source, with: { over: 3 } }\n",
+        ),
         expect![[r#"
             t.yaml:9:24: unknown operator `smothing`
               9 |     apply: { operator: smothing, key: device_id }
@@ -212,7 +216,9 @@ fn broken_operators_and_solvers() {
               hint: rows of one group would be counted apart: add `device_id`, or read a topic that is keyed by the group"#]],
     );
     check(
-        &staged("  - id: last\n    from: readings\n    optimize: { solver: round, key: device_id, entity: event_id }\n  - id: a\n    from: readings\n    optimize: { solver: rounds, fallback: other, key: device_id, entity: filling_level, valid_until: source, trigger: { debounce: 10m, urgent: filling_level }, timeout: 5s, budget: 10s }\n  - id: b\n    from: readings\n    select: [device_id, event_id]\n  - id: c\n    from: b\n    optimize: { solver: rounds, key: device_id, entity: event_id, max_memo: 10000000 }\n"),
+        &staged(
+            "  - id: last\n    from: readings\n    optimize: { solver: round, key: device_id, entity: event_id }\n  - id: a\n    from: readings\n    optimize: { solver: rounds, fallback: other, key: device_id, entity: filling_level, valid_until: source, trigger: { debounce: 10m, urgent: filling_level }, timeout: 5s, budget: 10s }\n  - id: b\n    from: readings\n    select: [device_id, event_id]\n  - id: c\n    from: b\n    optimize: { solver: rounds, key: device_id, entity: event_id, max_memo: 10000000 }\n",
+        ),
         expect![[r#"
             t.yaml:9:25: unknown solver `round`
               9 |     optimize: { solver: round, key: device_id, entity: event_id }

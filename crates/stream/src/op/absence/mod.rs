@@ -89,7 +89,13 @@ impl Said {
             Some(When::At(e)) => instants(e, rows).map(Some),
             _ => Ok(None),
         };
-        Ok(Said { opens: mask(&spec.opens)?, met: mask(&spec.met)?, cancel: mask(&spec.cancel)?, due: at(Some(&spec.due))?, not_before: at(spec.not_before.as_ref())? })
+        Ok(Said {
+            opens: mask(&spec.opens)?,
+            met: mask(&spec.met)?,
+            cancel: mask(&spec.cancel)?,
+            due: at(Some(&spec.due))?,
+            not_before: at(spec.not_before.as_ref())?,
+        })
     }
     fn is(mask: &Option<BooleanArray>, i: usize) -> bool {
         mask.as_ref().is_some_and(|m| m.value(i))

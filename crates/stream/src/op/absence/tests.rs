@@ -128,7 +128,12 @@ fn a_label_counts_from_its_horizon_on_and_never_before() {
     let mut s = visits();
     (s.due, s.not_before) = (When::After(300), Some(When::After(100)));
     let steps = [
-        Step::Rows(input(&[("s", "planned", Some("1"), None, 0), ("s", "served", None, None, 99), ("s", "planned", Some("2"), None, 50), ("s", "served", None, None, 120)])),
+        Step::Rows(input(&[
+            ("s", "planned", Some("1"), None, 0),
+            ("s", "served", None, None, 99),
+            ("s", "planned", Some("2"), None, 50),
+            ("s", "served", None, None, 120),
+        ])),
         Step::Watermark(1_000),
     ];
     assert_eq!(run(&mut stage(s), &steps).columns(&["id", "ended", "ended_at"]), ["1 met 120", "2 absent 350"]);

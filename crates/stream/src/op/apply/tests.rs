@@ -52,8 +52,14 @@ fn input(list: &[(Option<&str>, Option<i64>, i64)]) -> RecordBatch {
 
 fn stage(max_state_bytes: usize) -> Apply {
     let outputs = Arc::new(Schema::new(vec![Field::new("what", DataType::Utf8, true), Field::new("sum", DataType::Int64, false)]));
-    let spec =
-        ApplySpec { operator: "summing".into(), key: vec!["k".into()], with: BTreeMap::new(), carry: vec!["tag".into()], outputs: outputs.clone(), max_state_bytes };
+    let spec = ApplySpec {
+        operator: "summing".into(),
+        key: vec!["k".into()],
+        with: BTreeMap::new(),
+        carry: vec!["tag".into()],
+        outputs: outputs.clone(),
+        max_state_bytes,
+    };
     let input = input(&[]).schema();
     let mut fields: Vec<_> = user_fields(&input).iter().filter(|f| f.name() != "n").cloned().collect();
     fields.extend(outputs.fields().iter().cloned());

@@ -78,7 +78,13 @@ impl Optimize {
             _ => &self.spec.solver,
         };
         let id = format!("{}/{key}/{}", self.ident, state.number);
-        columns.extend([text(call.rung.name()), text(solver), text(version), long(call.seed as i64), long(i64::try_from(solution.iterations).unwrap_or(i64::MAX))]);
+        columns.extend([
+            text(call.rung.name()),
+            text(solver),
+            text(version),
+            long(call.seed as i64),
+            long(i64::try_from(solution.iterations).unwrap_or(i64::MAX)),
+        ]);
         columns.extend([text(&id), long(state.number), long(cx.now_ms)]);
         debug_assert_eq!(columns.len() + SYSTEM_COLUMNS, self.output.fields().len());
         let rows = assemble(&self.output, vec![call.as_of_ms; n], vec![call.pending.offset; n], vec![false; n], columns)?;

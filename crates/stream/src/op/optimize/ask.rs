@@ -92,8 +92,16 @@ impl Optimize {
         let number = state.number + 1;
         let seed = hash_row(format!("{}/{key}/{number}/{}/{}", self.ident, rung.name(), state.failures).as_bytes()) >> 1;
         let as_of_ms = state.newest_ms.max(cx.watermark_ms);
-        let pending =
-            Pending { number, attempt, fallback: rung == Rung::Heuristic, position: state.position, seed: seed as i64, as_of_ms, offset: state.offset, asked_ms: cx.now_ms };
+        let pending = Pending {
+            number,
+            attempt,
+            fallback: rung == Rung::Heuristic,
+            position: state.position,
+            seed: seed as i64,
+            as_of_ms,
+            offset: state.offset,
+            asked_ms: cx.now_ms,
+        };
         (state.first_ms, state.last_ms, state.urgent_ms, state.retry_ms, state.asked_ms) = (NEVER, NEVER, NEVER, NEVER, cx.now_ms);
         self.boards.set_state(of, &state);
         self.boards.set_pending(of, Some(&pending));
@@ -108,7 +116,13 @@ impl Optimize {
         };
         cx.decisions.push((
             "asked",
-            format!("{key} #{number} at position {} attempt {attempt} {} {solver} seed {seed} rows {} because {why} now {}", state.position, rung.name(), rows.num_rows(), cx.now_ms),
+            format!(
+                "{key} #{number} at position {} attempt {attempt} {} {solver} seed {seed} rows {} because {why} now {}",
+                state.position,
+                rung.name(),
+                rows.num_rows(),
+                cx.now_ms
+            ),
         ));
         let solve = SolveCall {
             key,

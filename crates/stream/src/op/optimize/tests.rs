@@ -147,7 +147,10 @@ fn a_board_is_asked_about_when_it_is_quiet_and_answered_as_a_whole() {
     assert_eq!((solve.key.as_str(), solve.memo.len(), solve.iterations, solve.budget_ms), ("a", 0, Some(100), 40));
     assert_eq!(b.op.oldest_pending_ms(), Some(12), "the watermark stays behind what will come of it");
     b.answer(&call, 7);
-    assert_eq!(b.out(&["__time", "area", "sum", "rung", "solver", "solver_version", "iterations", "decision_id", "decision_no"]), ["12 a 7 model best v1 7 t/plan/a/1 1"]);
+    assert_eq!(
+        b.out(&["__time", "area", "sum", "rung", "solver", "solver_version", "iterations", "decision_id", "decision_no"]),
+        ["12 a 7 model best v1 7 t/plan/a/1 1"]
+    );
     assert_eq!((b.op.oldest_pending_ms(), b.op.pending_rows()), (None, 0));
     assert_eq!((b.cx.counts.folded, b.cx.counts.made), (4, 1));
     // What changes nothing calls for nothing.
