@@ -37,7 +37,7 @@ fn fixture(name: &str, root: &Node, problems: &mut Problems) -> Option<Fixture> 
     let about = fields.need("about", "what this shows", problems).and_then(|n| read::text(n, "about", problems)).map(|t| t.value).unwrap_or_default();
     let start_ms = match fields.get("start") {
         None => START_MS,
-        Some(node) => match cell(node, problems)? {
+        Some(node) => match cell(node) {
             Cell::Int(ms) => ms,
             _ => {
                 problems.hint(node.at, "`start` is not a time", "2026-11-02T08:00:00Z");
@@ -126,19 +126,19 @@ fn row(node: &Node, problems: &mut Problems) -> Option<Row> {
         problems.hint(node.at, format!("a row must be a mapping, not {}", node.value.kind()), "{ column: value, … }");
         return None;
     };
-    entries.iter().map(|(k, v)| Some((k.value.clone(), cell(v, problems)?))).collect()
+    Some(entries.iter().map(|(k, v)| (k.value.clone(), cell(v))).collect())
 }
 
-fn cell(node: &Node, problems: &mut Problems) -> Option<Cell> {
-    Some(match &node.value {
+fn cell(node: &Node) -> Cell {
+    match &node.value {
         Value::Null => Cell::Null,
         Value::Bool(b) => Cell::Bool(*b),
         Value::Int(i) => Cell::Int(*i),
         Value::Float(x) => Cell::Float(*x),
         Value::Text(t) => time_ms(t).map_or_else(|| Cell::Text(t.clone()), Cell::Int),
-        Value::List(items) => Cell::List(items.iter().map(|n| cell(n, problems)).collect::<Option<_>>()?),
-        Value::Map(entries) => Cell::Map(entries.iter().map(|(k, v)| Some((k.value.clone(), cell(v, problems)?))).collect::<Option<_>>()?),
-    })
+        Value::List(items) => Cell::List(items.iter().map(cell).collect()),
+        Value::Map(entries) => Cell::Map(entries.iter().map(|(k, v)| (k.value.clone(), cell(v))).collect()),
+    }
 }
 
 struct Steps {
