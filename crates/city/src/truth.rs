@@ -1,8 +1,10 @@
 //! What really happened, beside what the events say: levels at any time, every emptying, every fault, every true mounting.
 
+use crate::billing::NOTICE_DAYS;
 use crate::city::City;
 use crate::faults::{Fault, FaultKind};
 use crate::fill::physical_level;
+use crate::health::{ENGINE_H_PER_DAY, PARTS};
 
 /// An emptying that took place, whether or not anybody reported it.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,5 +127,35 @@ impl<'a> Truth<'a> {
     pub fn next_visit_ms(&self, container_id: &str) -> Option<i64> {
         let container = &self.city.layout.containers[self.city.container_index(container_id)?];
         self.city.next_visits[container.site]
+    }
+
+    /// Ids of all customers that there are or were.
+    pub fn customer_ids(&self) -> impl Iterator<Item = &'a str> + 'a {
+        self.city.office.customers.iter().map(|customer| customer.id.as_str())
+    }
+
+    /// Probability that a customer's contract ends of their own will within so many days, if nothing else happens to them
+    /// and today's hazard stays: what a forecast can know at best. `None` for those who have given notice or are gone.
+    pub fn voluntary_end_probability(&self, customer_id: &str, days: f64) -> Option<f64> {
+        let customer = self.city.office.customers.iter().find(|customer| customer.id == customer_id)?;
+        if !customer.active || customer.ends_ms.is_some() {
+            return None;
+        }
+        let hazard = customer.loyalty.hazard_per_day(customer.segment, customer.since_ms, self.city.now_ms);
+        // Who gives notice now ends later.
+        Some(1.0 - (-hazard * (days - NOTICE_DAYS as f64).max(0.0)).exp())
+    }
+
+    /// Probability that a part of a truck (`engine`, `hydraulics`, `brakes`, `compactor`, `battery`) fails within so many
+    /// days of usual work. `None` for unknown names.
+    pub fn failure_probability(&self, vehicle_id: &str, component: &str, days: f64) -> Option<f64> {
+        let truck = self.city.trucks.iter().find(|truck| truck.id == vehicle_id)?;
+        let part = PARTS.iter().position(|part| *part == component)?;
+        Some(truck.health.failure_probability(part, days * ENGINE_H_PER_DAY))
+    }
+
+    /// Ids of all trucks.
+    pub fn vehicle_ids(&self) -> impl Iterator<Item = &'a str> + 'a {
+        self.city.trucks.iter().map(|truck| truck.id.as_str())
     }
 }

@@ -40,15 +40,21 @@ pub struct TrainArgs {
     /// Print the evaluation as JSON
     #[arg(long)]
     json: bool,
-    /// What is learned: the fill forecast, or (evaluation only) whether a daily sensor shows full the next day
+    /// What is learned
     #[arg(long, value_enum, default_value_t = Task::Fill)]
     task: Task,
-    /// Mapping of FILE, for `--task next-day`
+    /// Mapping of FILE: evaluation only
     #[arg(long, requires = "file")]
     map: Option<PathBuf>,
-    /// History in a file instead of the log, for `--task next-day`
+    /// History in a file instead of the log
     #[arg(requires = "map")]
     file: Option<String>,
+    /// Units that were cut off, for `--task maintenance` with a file
+    #[arg(long, requires_all = ["file", "truth"])]
+    test: Option<PathBuf>,
+    /// What was left of each of them, one number a unit
+    #[arg(long, requires = "test")]
+    truth: Option<PathBuf>,
 }
 
 /// What is learned.
@@ -56,8 +62,12 @@ pub struct TrainArgs {
 enum Task {
     /// Levels ahead, hours to full, P(overflow before the next visit)
     Fill,
-    /// Full at the next daily reading
+    /// Full at the next daily reading (evaluation only, from a file)
     NextDay,
+    /// Voluntary end of a contract; with a file: on a public table that stands in
+    Churn,
+    /// Failure of a vehicle's part; with a file: remaining life on public data that stand in
+    Maintenance,
 }
 
 /// Options of the fill model.
@@ -124,6 +134,15 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     if args.task == Task::NextDay {
         let (Some(map), Some(file)) = (&args.map, &args.file) else { return Err("--task next-day needs --map MAP.yaml and a FILE".into()) };
         return crate::evaluate_next_day::run(map, file, args.seed, args.json);
+    }
+    if let (Some(map), Some(file)) = (&args.map, &args.file) {
+        let file = std::path::Path::new(file);
+        match (args.task, &args.test, &args.truth) {
+            (Task::Churn, ..) => return crate::train_table::churn(map, file, args.seed, args.json),
+            (Task::Maintenance, Some(test), Some(truth)) => return crate::train_table::life(map, file, test, truth, args.seed, args.json),
+            (Task::Maintenance, ..) => return Err("--task maintenance with a file needs --test FILE and --truth FILE".into()),
+            _ => {}
+        }
     }
     let registry = plans::registry(None)?;
     let data = data_folder(args.data.clone());

@@ -12,27 +12,35 @@
 mod assemble;
 pub mod boost;
 pub mod calibrate;
+pub mod churn_table;
 pub mod error;
 pub mod evaluate;
 pub mod fill;
 #[cfg(test)]
 mod fill_test;
+pub mod folds;
 pub mod labels;
 pub mod leak;
+pub mod life_table;
 pub mod metrics;
 pub mod next_day;
+pub mod platt;
 pub mod questions;
 pub mod report;
 pub mod series;
 pub mod split;
+pub mod table;
 #[cfg(test)]
 mod testkit;
 #[cfg(test)]
 mod wyndham;
 
+pub use churn_table::{ChurnTableOptions, ChurnTableReport, judge_churn_table};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};
 pub use fill::{TrainOptions, TrainedModel, train_fill};
 pub use leak::assert_no_future;
+pub use life_table::{LifeTableOptions, LifeTableReport, UnitRows, judge_life_table};
 pub use next_day::{NextDayOptions, NextDayReport, train_next_day};
+pub use table::Table;
 pub use ws_inference::ModelStore;

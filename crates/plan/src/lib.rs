@@ -19,6 +19,7 @@ mod fixture_read;
 mod fixture_run;
 mod functions;
 mod graph;
+mod hash_share;
 mod parse;
 mod plan;
 mod read;

@@ -37,7 +37,7 @@ fn data_type(t: &Value) -> (DataType, bool) {
         Value::Object(o) => match (o.get("logicalType").and_then(Value::as_str), o["type"].as_str()) {
             (Some("timestamp-millis"), _) => (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
             (_, Some("enum")) => (DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), false),
-            (_, Some("array" | "map" | "record")) => (DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), false),
+            (_, Some("array" | "map" | "record")) => (DataType::Utf8, false),
             (_, Some(inner)) => data_type(&Value::String(inner.to_string())),
             _ => panic!("{t}"),
         },
