@@ -129,33 +129,23 @@ impl<'a> Truth<'a> {
         self.city.next_visits[container.site]
     }
 
-    /// Ids of all customers that there are or were.
-    pub fn customer_ids(&self) -> impl Iterator<Item = &'a str> + 'a {
-        self.city.office.customers.iter().map(|customer| customer.id.as_str())
+    /// Per customer: the probability that their contract ends of their own will within so many days, if nothing else
+    /// happens to them and today's hazard stays: what a forecast can know at best. Those who have given notice or are gone
+    /// are left out.
+    pub fn voluntary_ends(&self, days: f64) -> impl Iterator<Item = (&'a str, f64)> + 'a {
+        let now_ms = self.city.now_ms;
+        let staying = self.city.office.customers.iter().filter(|customer| customer.active && customer.ends_ms.is_none());
+        staying.map(move |customer| {
+            let hazard = customer.loyalty.hazard_per_day(customer.segment, customer.since_ms, now_ms);
+            // Who gives notice now ends later.
+            (customer.id.as_str(), 1.0 - (-hazard * (days - NOTICE_DAYS as f64).max(0.0)).exp())
+        })
     }
 
-    /// Probability that a customer's contract ends of their own will within so many days, if nothing else happens to them
-    /// and today's hazard stays: what a forecast can know at best. `None` for those who have given notice or are gone.
-    pub fn voluntary_end_probability(&self, customer_id: &str, days: f64) -> Option<f64> {
-        let customer = self.city.office.customers.iter().find(|customer| customer.id == customer_id)?;
-        if !customer.active || customer.ends_ms.is_some() {
-            return None;
-        }
-        let hazard = customer.loyalty.hazard_per_day(customer.segment, customer.since_ms, self.city.now_ms);
-        // Who gives notice now ends later.
-        Some(1.0 - (-hazard * (days - NOTICE_DAYS as f64).max(0.0)).exp())
-    }
-
-    /// Probability that a part of a truck (`engine`, `hydraulics`, `brakes`, `compactor`, `battery`) fails within so many
-    /// days of usual work. `None` for unknown names.
-    pub fn failure_probability(&self, vehicle_id: &str, component: &str, days: f64) -> Option<f64> {
-        let truck = self.city.trucks.iter().find(|truck| truck.id == vehicle_id)?;
-        let part = PARTS.iter().position(|part| *part == component)?;
-        Some(truck.health.failure_probability(part, days * ENGINE_H_PER_DAY))
-    }
-
-    /// Ids of all trucks.
-    pub fn vehicle_ids(&self) -> impl Iterator<Item = &'a str> + 'a {
-        self.city.trucks.iter().map(|truck| truck.id.as_str())
+    /// Per truck and part (`engine`, `hydraulics`, `brakes`, `compactor`, `battery`): the probability that it fails within so
+    /// many days of usual work.
+    pub fn failures(&self, days: f64) -> impl Iterator<Item = (&'a str, &'static str, f64)> + 'a {
+        let parts = |truck: &'a crate::fleet::Truck| (0..PARTS.len()).map(move |part| (truck.id.as_str(), PARTS[part], truck.health.failure_probability(part, days * ENGINE_H_PER_DAY)));
+        self.city.trucks.iter().flat_map(parts)
     }
 }

@@ -20,6 +20,7 @@ mod simulate;
 mod status;
 mod topology;
 mod train;
+mod train_risk;
 mod train_table;
 
 use clap::{Parser, Subcommand};
