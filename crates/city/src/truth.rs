@@ -145,7 +145,9 @@ impl<'a> Truth<'a> {
     /// Per truck and part (`engine`, `hydraulics`, `brakes`, `compactor`, `battery`): the probability that it fails within so
     /// many days of usual work.
     pub fn failures(&self, days: f64) -> impl Iterator<Item = (&'a str, &'static str, f64)> + 'a {
-        let parts = |truck: &'a crate::fleet::Truck| (0..PARTS.len()).map(move |part| (truck.id.as_str(), PARTS[part], truck.health.failure_probability(part, days * ENGINE_H_PER_DAY)));
-        self.city.trucks.iter().flat_map(parts)
+        let hours = days * ENGINE_H_PER_DAY;
+        self.city.trucks.iter().flat_map(move |truck| {
+            (0..PARTS.len()).map(move |part| (truck.id.as_str(), PARTS[part], truck.health.failure_probability(part, hours)))
+        })
     }
 }

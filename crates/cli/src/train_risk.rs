@@ -185,3 +185,75 @@ pub fn run(of: Of, data: &Path, simulate_days: Option<i64>, bins: usize, seed: u
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use arrow::array::AsArray;
+    use std::collections::BTreeSet;
+    use ws_city::Event;
+    use ws_models::TrainError;
+
+    /// What a small city sent in so many days.
+    fn lived(of: Of, days: i64, registry: &Arc<Registry>) -> Vec<Event> {
+        let history = History::new(of, registry).unwrap();
+        let mut city = City::new(CityConfig { seed: 3, bins: 60, trucks: 6, sites_per_customer: 1, ..CityConfig::default() });
+        let mut events = city.references();
+        let end_ms = city.now_ms() + days * DAY_MS;
+        while city.now_ms() < end_ms {
+            events.extend(city.advance(city.now_ms() + DAY_MS));
+        }
+        events.retain(|e| history.features.reads(e.topic) || of.facts().iter().any(|(fact, _)| *fact == e.topic));
+        events
+    }
+
+    /// Rows of features from what arrived up to a time. Global tables go in first and whole, as they do when a log is read:
+    /// versions of the future are there, and must not be used.
+    fn rows_until(of: Of, events: &[Event], until_ms: i64, registry: &Arc<Registry>) -> Result<Vec<RecordBatch>, Failure> {
+        let mut history = History::new(of, registry)?;
+        let global = |topic: &str| topic.starts_with("ref.");
+        let (tables, streams): (Vec<_>, Vec<_>) = events.iter().filter(|e| e.received_at_ms <= until_ms).cloned().partition(|e| global(e.topic));
+        history.feed(&encode(&tables, registry, 1)?)?;
+        for portion in streams.chunk_by(|a, b| a.received_at_ms.div_euclid(STEP_MS) == b.received_at_ms.div_euclid(STEP_MS)) {
+            history.feed(&encode(portion, registry, 1)?)?;
+        }
+        Ok(history.features.batches().to_vec())
+    }
+
+    fn does_not_know_the_future(of: Of, days: i64, least: usize) {
+        let registry = plans::registry(None).unwrap();
+        let events = lived(of, days, &registry);
+        let start_ms = CityConfig::default().start_ms;
+        let until = |ms: i64| rows_until(of, &events, ms, &registry).map_err(|e| TrainError::TooLittle { message: e.to_string(), hint: "" });
+        let cuts = [start_ms + days / 3 * DAY_MS, start_ms + days * 2 / 3 * DAY_MS];
+        let compared = ws_models::assert_no_future(until, &cuts, &["event_id"]).unwrap();
+        assert!(compared > least, "{compared} rows of {}", of.features());
+    }
+
+    #[test]
+    fn features_of_customers_do_not_know_the_future() {
+        does_not_know_the_future(Of::Churn, 45, 100);
+    }
+
+    #[test]
+    fn features_of_vehicles_do_not_know_the_future() {
+        does_not_know_the_future(Of::Maintenance, 12, 200);
+    }
+
+    #[test]
+    fn a_simulated_past_gives_rows_facts_and_truth() {
+        let registry = plans::registry(None).unwrap();
+        let mut history = History::simulated(Of::Churn, 30, 60, 3, &registry).unwrap();
+        let customers: BTreeSet<String> =
+            history.features.batches().iter().flat_map(|b| b.column_by_name("customer_id").unwrap().as_string::<i32>().iter().flatten().map(str::to_string).collect::<Vec<_>>()).collect();
+        assert!(customers.len() > 20, "{customers:?}");
+        assert!(history.facts.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>() >= customers.len());
+        assert!(history.truth.len() > 25 * customers.len() && history.truth.values().all(|p| (0.0..1.0).contains(p)));
+        for (stage, c) in history.features.counts() {
+            println!("{stage}: {c:?}");
+        }
+        let error = history.train(1).err().unwrap().to_string();
+        assert!(error.contains("longer history"), "{error}");
+    }
+}

@@ -141,7 +141,8 @@ fn features(map: &TableMap, map_path: &Path, file: &Path) -> Result<UnitRows, Fa
     let fields: Vec<serde_json::Value> = values.iter().map(|at| serde_json::json!({ "name": names[*at], "type": ["null", "double"], "default": null })).collect();
     let time = serde_json::json!({ "name": "observed_at", "type": { "type": "long", "logicalType": "timestamp-millis" } });
     let key = serde_json::json!({ "name": unit, "type": "string" });
-    let schema = serde_json::json!({ "type": "record", "name": "ProxyRow", "key": unit, "fields": [[key, time], fields].concat() });
+    let fields: Vec<serde_json::Value> = [key, time].into_iter().chain(fields).collect();
+    let schema = serde_json::json!({ "type": "record", "name": "ProxyRow", "key": unit, "fields": fields });
     let mut registry = Registry::embedded()?;
     registry.insert(&format!("{topic}-value"), 1, OWN_SCHEMA_ID, "proxy.avsc", &schema.to_string())?;
     let registry = Arc::new(registry);

@@ -2,6 +2,7 @@
 //! row for ever. Whatever reads a clock or a generator is refused with what to use instead (ENGINE §7).
 
 use crate::hash_share::HashShare;
+use crate::list_text::ListText;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{Result, TableReference, plan_err};
@@ -45,6 +46,7 @@ impl Functions {
             }
         }
         by_name.insert(HashShare::NAME.to_string(), Arc::new(ScalarUDF::new_from_impl(HashShare::new())));
+        by_name.insert(ListText::NAME.to_string(), Arc::new(ScalarUDF::new_from_impl(ListText::new())));
         let planners: Vec<Arc<dyn ExprPlanner>> = vec![
             Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
             Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),

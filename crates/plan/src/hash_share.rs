@@ -1,7 +1,7 @@
 //! `hash_share(text)`: a number in [0, 1) that depends on the text alone and looks random. It makes samples, experiment
 //! arms and holdouts that are the same on every machine and on every replay: `hash_share('holdout-1/' || customer_id) < 0.1`.
 
-use arrow::array::{Array, AsArray, Float64Array};
+use arrow::array::{AsArray, Float64Array};
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};

@@ -20,6 +20,7 @@ mod fixture_run;
 mod functions;
 mod graph;
 mod hash_share;
+mod list_text;
 mod parse;
 mod plan;
 mod read;
