@@ -260,7 +260,7 @@ pub(crate) fn choose_calibration(said: &[(f64, bool)], seed: u64) -> usize {
         }
     }
     let best = if losses[1] < losses[2] { 1 } else { 2 };
-    if losses[best] < losses[0] * 0.999 { best } else { 0 }
+    if losses[best] < losses[0] * 0.995 { best } else { 0 }
 }
 
 impl std::fmt::Display for ChurnTableReport {

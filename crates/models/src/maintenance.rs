@@ -5,9 +5,10 @@ use arrow::array::RecordBatch;
 use ws_inference::RiskRule;
 
 use crate::TrainError;
+use crate::boost::BoostOptions;
 use crate::risk_facts::{RiskCounts, RiskOutcome, VehicleFacts};
 use crate::risk_rows::{risk_rows, thinned};
-use crate::risk_train::{RiskExample, RiskOptions, TrainedRisk, train_risk};
+use crate::risk_train::{RiskExample, RiskOptions, TrainedRisk, cautious, train_risk};
 
 /// Columns that the maintenance model takes where they exist. Left out on purpose: the vehicle and its age in hours, which
 /// would be learned by heart in a small fleet.
@@ -31,11 +32,23 @@ const DAY_MS: i64 = 86_400_000;
 /// Rows of a part closer than this to the one before are left out.
 const APART_MS: i64 = 20 * 3_600_000;
 /// Engine hours left are told up to here.
-const LIFE_CAP_H: f64 = 60.0;
+const LIFE_CAP_H: f64 = 120.0;
 
 /// Options of the maintenance model.
 pub fn maintenance_options(seed: u64, trained_at_ms: i64) -> RiskOptions {
-    RiskOptions { seed, trained_at_ms, life_cap: Some(LIFE_CAP_H), warm_up_days: 14, ..RiskOptions::new("maintenance-risk", 14, &MAINTENANCE_FEATURES) }
+    let mut candidates = cautious();
+    // The same columns mean another thing for each part: trees must be deep enough to ask for the part first.
+    candidates.extend([(12, 150, 60), (20, 150, 40)].map(|(leaves, trees, least_leaf_rows)| BoostOptions {
+        leaves,
+        trees,
+        least_leaf_rows,
+        learning_rate: 0.04,
+        feature_share: 0.6,
+        row_share: 0.6,
+        l2: 10.0,
+        seed: 0,
+    }));
+    RiskOptions { candidates, seed, trained_at_ms, life_cap: Some(LIFE_CAP_H), warm_up_days: 14, ..RiskOptions::new("maintenance-risk", 14, &MAINTENANCE_FEATURES) }
 }
 
 /// Trains and judges. `truth` gives the best that can be known of a vehicle's part at a time, in a simulated city.
