@@ -30,6 +30,11 @@ use crate::risk_leak::check_label_leaks;
 use crate::series::RowRef;
 use crate::split::{Part, Split};
 
+/// Sizes of the trees of a remaining life. Smaller leaves than a risk's: few rows are near their end, and they are the ones
+/// that matter.
+const LIFE_SIZES: BoostOptions =
+    BoostOptions { trees: 150, leaves: 15, learning_rate: 0.05, least_leaf_rows: 20, feature_share: 0.6, row_share: 0.7, l2: 1.0, seed: 0 };
+
 /// Few, small, slow trees with large leaves: a subject's rows repeat each other, so there is less to learn than there are
 /// rows, and what tells subjects apart (a tenure, a fee) would be learned by heart.
 pub fn cautious() -> Vec<BoostOptions> {
@@ -236,8 +241,8 @@ pub fn train_risk(
             let of: Vec<usize> = known.iter().map(|at| folds[*at]).collect();
             let mut said: Vec<Vec<f64>> = Vec::new();
             for (role, alpha) in LIFE_ROLES.into_iter().zip([0.1, 0.5, 0.9]) {
-                said.push(learner.held_out(role, &rows, &of, options.folds, Objective::Quantile(alpha), sizes)?);
-                texts.insert(role.to_owned(), learner.grow(role, &rows, Objective::Quantile(alpha), sizes)?);
+                said.push(learner.held_out(role, &rows, &of, options.folds, Objective::Quantile(alpha), &LIFE_SIZES)?);
+                texts.insert(role.to_owned(), learner.grow(role, &rows, Objective::Quantile(alpha), &LIFE_SIZES)?);
             }
             let intervals: Vec<_> = rows
                 .iter()
