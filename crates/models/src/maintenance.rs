@@ -48,7 +48,14 @@ pub fn maintenance_options(seed: u64, trained_at_ms: i64) -> RiskOptions {
         l2: 10.0,
         seed: 0,
     }));
-    RiskOptions { candidates, seed, trained_at_ms, life_cap: Some(LIFE_CAP_H), warm_up_days: 14, ..RiskOptions::new("maintenance-risk", 14, &MAINTENANCE_FEATURES) }
+    RiskOptions {
+        candidates,
+        seed,
+        trained_at_ms,
+        life_cap: Some(LIFE_CAP_H),
+        warm_up_days: 14,
+        ..RiskOptions::new("maintenance-risk", 14, &MAINTENANCE_FEATURES)
+    }
 }
 
 /// Trains and judges. `truth` gives the best that can be known of a vehicle's part at a time, in a simulated city.

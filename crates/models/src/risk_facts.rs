@@ -108,8 +108,8 @@ impl CustomerFacts {
         let (customers, events) = (text(rows, "customer_id")?, text(rows, "event")?);
         let times = times(rows, "observed_at")?;
         let voluntary = column(rows, "voluntary")?.as_boolean_opt().ok_or_else(|| TrainError::column("voluntary", "is not true/false"))?.clone();
-        for row in 0..rows.num_rows() {
-            let Some(at_ms) = times[row] else { continue };
+        for (row, at_ms) in times.into_iter().enumerate() {
+            let Some(at_ms) = at_ms else { continue };
             self.newest_ms = self.newest_ms.max(at_ms);
             let customer = customers.value(row).to_owned();
             match events.value(row) {
@@ -128,8 +128,8 @@ impl CustomerFacts {
     pub fn add_interventions(&mut self, rows: &RecordBatch) -> Result<(), TrainError> {
         let (subjects, arms, states, kinds) = (text(rows, "subject_id")?, text(rows, "arm")?, text(rows, "state")?, text(rows, "kind")?);
         let times = times(rows, "observed_at")?;
-        for row in 0..rows.num_rows() {
-            let Some(at_ms) = times[row] else { continue };
+        for (row, at_ms) in times.into_iter().enumerate() {
+            let Some(at_ms) = at_ms else { continue };
             if arms.value(row) == "treated" && matches!(states.value(row), "started" | "done") && kinds.value(row) != "none" {
                 self.treated.entry(subjects.value(row).to_owned()).or_default().push(at_ms);
             }
@@ -218,12 +218,10 @@ impl VehicleFacts {
     pub fn add_hours(&mut self, rows: &RecordBatch) -> Result<(), TrainError> {
         let vehicles = text(rows, "vehicle_id")?;
         let times = times(rows, "observed_at")?;
-        let hours = column(rows, "engine_hours_h")?
-            .as_primitive_opt::<Float64Type>()
-            .ok_or_else(|| TrainError::column("engine_hours_h", "is not a number"))?
-            .clone();
-        for row in 0..rows.num_rows() {
-            let Some(at_ms) = times[row] else { continue };
+        let hours =
+            column(rows, "engine_hours_h")?.as_primitive_opt::<Float64Type>().ok_or_else(|| TrainError::column("engine_hours_h", "is not a number"))?.clone();
+        for (row, at_ms) in times.into_iter().enumerate() {
+            let Some(at_ms) = at_ms else { continue };
             self.newest_ms = self.newest_ms.max(at_ms);
             if hours.is_valid(row) {
                 self.hours.entry(vehicles.value(row).to_owned()).or_default().push((at_ms, hours.value(row)));

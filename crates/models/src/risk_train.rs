@@ -20,7 +20,7 @@ use crate::TrainError;
 use crate::assemble::version;
 use crate::boost::{BoostOptions, Matrix, Objective, train};
 use crate::calibrate::{conformal, isotonic};
-use crate::churn_table::{RiskScore, choose_calibration};
+use crate::churn_table::{RiskScore, Said, choose_calibration};
 use crate::folds::grouped;
 use crate::metrics::{log_loss, mean, quantile};
 use crate::platt::platt;
@@ -185,17 +185,13 @@ pub fn train_risk(
 ) -> Result<TrainedRisk, TrainError> {
     let (from_ms, to_ms) = (examples.iter().map(|e| e.at_ms).min().unwrap_or(0), examples.iter().map(|e| e.at_ms).max().unwrap_or(0));
     let split = Split::by_share(from_ms, to_ms, options.train_share, 0.0);
-    let part = |wanted: Part| -> Vec<usize> { (0..examples.len()).filter(|at| split.part(examples[*at].at_ms, examples[*at].until_ms) == Some(wanted)).collect() };
+    let part =
+        |wanted: Part| -> Vec<usize> { (0..examples.len()).filter(|at| split.part(examples[*at].at_ms, examples[*at].until_ms) == Some(wanted)).collect() };
     let (training, testing) = (part(Part::Train), part(Part::Test));
     let came = |rows: &[usize]| rows.iter().filter(|at| examples[**at].came).count();
     if came(&training) < 20 || came(&training) + 20 > training.len() || testing.is_empty() {
         return Err(TrainError::TooLittle {
-            message: format!(
-                "{} training rows ({} came), {} to test, of {counts}",
-                training.len(),
-                came(&training),
-                testing.len()
-            ),
+            message: format!("{} training rows ({} came), {} to test, of {counts}", training.len(), came(&training), testing.len()),
             hint: "give it a longer history: several times the horizon, with at least 20 events in its first part",
         });
     }
@@ -211,10 +207,10 @@ pub fn train_risk(
     let groups: Vec<&str> = training.iter().map(|at| examples[*at].subject.as_str()).collect();
     let folds = grouped(&groups, options.folds, options.seed);
     let held_out = |role: &str, objective: Objective, sizes: &BoostOptions| learner.held_out(role, &training, &folds, options.folds, objective, sizes);
-    let (mut tried, mut best): (Vec<f64>, Option<(usize, Vec<(f64, bool)>)>) = (Vec::new(), None);
+    let (mut tried, mut best): (Vec<f64>, Option<(usize, Said)>) = (Vec::new(), None);
     for (candidate, sizes) in options.candidates.iter().enumerate() {
         let scores = held_out(SCORE_ROLE, Objective::Binary, sizes)?;
-        let said: Vec<(f64, bool)> = training.iter().zip(scores).map(|(at, score)| (score, examples[*at].came)).collect();
+        let said: Said = training.iter().zip(scores).map(|(at, score)| (score, examples[*at].came)).collect();
         let loss = log_loss(&said);
         if tried.iter().all(|other| loss < *other) {
             best = Some((candidate, said));
@@ -344,8 +340,7 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn bundle(&self, rows: [usize; 2]) -> Bundle {
-        let decoder =
-            Decoder::Risk { horizon_days: self.options.horizon_days, calibration: self.calibration.clone(), life: self.life, drivers: MOST_DRIVERS };
+        let decoder = Decoder::Risk { horizon_days: self.options.horizon_days, calibration: self.calibration.clone(), life: self.life, drivers: MOST_DRIVERS };
         let models = self.texts.iter().map(|(role, text)| (role.clone(), ModelFile { file: format!("{role}.txt"), checksum: checksum(text) })).collect();
         let manifest = Manifest {
             format: FORMAT,
@@ -395,8 +390,7 @@ fn specs(batches: &[RecordBatch], wanted: &[String]) -> Vec<FeatureSpec> {
 fn life_figures(predictor: &GbdtPredictor, learner: &Learner<'_>, training: &[usize], testing: &[usize], cap: f64) -> LifeFigures {
     let mut lives: Vec<f64> = training.iter().filter_map(|at| learner.examples[*at].life).collect();
     let median = quantile(&mut lives, 0.5);
-    let rows: Vec<([f64; 3], f64)> =
-        testing.iter().filter_map(|at| Some((predictor.remaining_life(learner.row(*at))?, learner.examples[*at].life?))).collect();
+    let rows: Vec<([f64; 3], f64)> = testing.iter().filter_map(|at| Some((predictor.remaining_life(learner.row(*at))?, learner.examples[*at].life?))).collect();
     LifeFigures {
         rows: rows.len(),
         capped: rows.iter().filter(|(_, life)| *life >= cap).count(),
