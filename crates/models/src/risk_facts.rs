@@ -269,14 +269,15 @@ impl VehicleFacts {
         }
     }
 
-    /// Engine hours left of a part, at most `cap`; `None` when neither its failure nor `cap` hours were seen.
+    /// Engine hours left of a part; from `cap` on perhaps a lower bound only: "so many or more". `None` when neither its
+    /// failure nor `cap` hours were seen.
     pub fn remaining_h(&self, vehicle: &str, component: &str, at_ms: i64, cap: f64) -> Option<f64> {
         let now = self.hours_at(vehicle, at_ms)?;
         let (failure, replaced) = self.next(vehicle, component, at_ms);
         let failed = failure.filter(|failed| replaced.is_none_or(|replaced| *failed <= replaced));
         let seen_ms = failed.or(replaced).unwrap_or(self.newest_ms);
         let left = self.hours_at(vehicle, seen_ms)? - now;
-        if failed.is_some() || left >= cap { Some(left.clamp(0.0, cap)) } else { None }
+        if failed.is_some() || left >= cap { Some(left.max(0.0)) } else { None }
     }
 }
 
@@ -346,7 +347,7 @@ mod tests {
         assert_eq!(facts.outcome("v", "engine", 90, 14), RiskOutcome::Expired);
         assert_eq!(facts.remaining_h("v", "engine", 10, 100.0), Some(5.0));
         assert_eq!(facts.remaining_h("v", "brakes", 10, 100.0), None, "replaced before it failed");
-        assert_eq!(facts.remaining_h("v", "brakes", 10, 8.0), Some(8.0), "at least the cap was seen");
+        assert_eq!(facts.remaining_h("v", "brakes", 10, 8.0), Some(10.0), "at least the cap was seen");
         assert_eq!(facts.remaining_h("v", "brakes", 40, 100.0), Some(10.0));
     }
 }

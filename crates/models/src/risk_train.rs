@@ -62,7 +62,8 @@ pub struct RiskExample {
     pub until_ms: i64,
     /// Whether it came.
     pub came: bool,
-    /// What was left of the life, where it is known.
+    /// What was left of the life, where it is known; from the cap on it may be a lower bound. Not cut: all labels alike
+    /// would give the trees of a quantile nothing to split by.
     pub life: Option<f64>,
     /// The best that can be known, in a simulated city.
     pub truth: Option<f64>,
@@ -246,7 +247,7 @@ pub fn train_risk(
                 .filter_map(|(at, row)| {
                     let mut quantiles = [said[0][at], said[1][at], said[2][at]];
                     quantiles.sort_by(f64::total_cmp);
-                    Some((quantiles, examples[*row].life?))
+                    Some((quantiles.map(|value| value.min(cap)), examples[*row].life?.min(cap)))
                 })
                 .collect();
             let fitted = conformal(0.0, &intervals);
@@ -388,9 +389,10 @@ fn specs(batches: &[RecordBatch], wanted: &[String]) -> Vec<FeatureSpec> {
 }
 
 fn life_figures(predictor: &GbdtPredictor, learner: &Learner<'_>, training: &[usize], testing: &[usize], cap: f64) -> LifeFigures {
-    let mut lives: Vec<f64> = training.iter().filter_map(|at| learner.examples[*at].life).collect();
+    let mut lives: Vec<f64> = training.iter().filter_map(|at| learner.examples[*at].life).map(|life| life.min(cap)).collect();
     let median = quantile(&mut lives, 0.5);
-    let rows: Vec<([f64; 3], f64)> = testing.iter().filter_map(|at| Some((predictor.remaining_life(learner.row(*at))?, learner.examples[*at].life?))).collect();
+    let rows: Vec<([f64; 3], f64)> =
+        testing.iter().filter_map(|at| Some((predictor.remaining_life(learner.row(*at))?, learner.examples[*at].life?.min(cap)))).collect();
     LifeFigures {
         rows: rows.len(),
         capped: rows.iter().filter(|(_, life)| *life >= cap).count(),
