@@ -37,7 +37,7 @@ fn churn_and_maintenance_plan_with_their_parameters() {
     let sinks: Vec<&str> = churn.sinks.iter().map(|s| s.topic.as_ref()).collect();
     assert_eq!(sinks, ["customer.features", "customer.churn-risk"]);
     let env = |name: &str| (name == "CHURN_HOLDOUT_SHARE").then(|| "lots".to_string());
-    let error = load_file(&root().join("topologies/churn.yaml"), &Schemas, &env).err().expect("no share").to_string();
+    let error = load_file(&root().join("topologies/churn.yaml"), &Schemas, &env).unwrap_err().to_string();
     assert!(error.contains("lots"), "{error}");
     let maintenance = shipped("maintenance.yaml").topology;
     assert_eq!(maintenance.models, ["maintenance-risk"]);
