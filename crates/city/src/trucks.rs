@@ -8,6 +8,7 @@ use crate::city::{Action, City};
 use crate::events_vehicles::{Fix, Weighing, fuel_event, vehicle_position, weighbridge_ticket};
 use crate::faults::FaultKind;
 use crate::fleet::{Duty, Goal, Leg, Phase, TANK_L, driver_of, shift_id_of};
+use crate::health::Health;
 use crate::layout::{Point, Stream};
 use crate::rounds::{SHIFT_STARTS_MS, STOP_MS};
 
@@ -17,8 +18,6 @@ const LONGEST_DUTY_MS: i64 = 9 * HOUR_MS + 30 * MINUTE_MS;
 const BREAK_AFTER_MS: i64 = 4 * HOUR_MS;
 /// Share of the payload at which a truck goes to tip.
 const FULL_SHARE: f64 = 0.95;
-/// Legs that a duty usually has: spreads the day's risk of a breakdown.
-const LEGS_PER_DUTY: f64 = 16.0;
 
 impl City {
     pub(crate) fn on_shift_start(&mut self, index: usize, day: i64, from_ms: i64) {
@@ -140,7 +139,7 @@ impl City {
         let length_m = from.street_m(to) * if blocked { 1.35 } else { 1.0 };
         let speed_mps = (8.2 * traffic * truck.rng.lognormal(1.0, 0.12)).clamp(3.0, 14.0);
         let takes_ms = ((length_m / speed_mps + 20.0) * SECOND_MS as f64) as i64;
-        let breaks_down = truck.rng.chance(self.config.faults.breakdown_per_truck_day / LEGS_PER_DUTY);
+        let breaks_down = truck.health.fails(takes_ms as f64 / HOUR_MS as f64, &mut truck.rng);
         let stops_after_ms = if breaks_down { (takes_ms as f64 * truck.rng.unit()) as i64 } else { takes_ms };
         if let Some(duty) = truck.duty.as_mut() {
             duty.phase = Phase::Driving(goal);
@@ -200,10 +199,7 @@ impl City {
         truck.odometer_m += driven_m;
         truck.engine_h += (now_ms - leg.depart_ms) as f64 / HOUR_MS as f64;
         truck.fuel_level = (truck.fuel_level - driven_m / 1_000.0 * 0.45 / TANK_L).max(0.02);
-        truck.brake_wear = (truck.brake_wear + driven_m / 6.0e7).min(1.0);
-        if truck.brake_wear > 0.97 {
-            truck.brake_wear = 0.02;
-        }
+        truck.health.work((now_ms - leg.depart_ms) as f64 / HOUR_MS as f64);
     }
 
     pub(crate) fn at_stop(&mut self, index: usize) {
@@ -215,23 +211,26 @@ impl City {
     fn break_down(&mut self, index: usize) {
         self.arrive(index);
         let repair_ms = self.trucks[index].rng.int(90 * MINUTE_MS, 5 * HOUR_MS);
-        let code = ["SPN-110-0", "SPN-100-1", "SPN-1638-16", "SPN-521-3"][self.trucks[index].rng.index(4)];
         let truck = &mut self.trucks[index];
-        truck.fault_codes = vec![code];
+        let part = truck.health.failed.unwrap_or(0);
+        let code = Health::code(part, &mut truck.rng);
+        truck.fault_code = Some(code);
         if let Some(duty) = truck.duty.as_mut() {
             duty.phase = Phase::Broken;
         }
         let id = truck.id.clone();
         self.record_fault(FaultKind::Breakdown, id, self.now_ms + repair_ms, None);
         self.tell_status(index, "broken_down");
-        self.tell_repair(index, code, "opened", None);
+        self.tell_repair(index, part, "opened", None);
         self.leave_out_the_rest(index, "vehicle_breakdown");
         self.wake_in(index, repair_ms);
     }
 
     fn repaired(&mut self, index: usize) {
-        let code = self.trucks[index].fault_codes.pop().unwrap_or("SPN-110-0");
-        self.tell_repair(index, code, "completed", Some(self.now_ms));
+        let truck = &mut self.trucks[index];
+        let part = truck.health.repair(&mut truck.rng).unwrap_or(0);
+        self.tell_repair(index, part, "completed", Some(self.now_ms));
+        self.trucks[index].fault_code = None;
         self.go_on(index);
     }
 
@@ -289,11 +288,15 @@ impl City {
         let truck = &mut self.trucks[index];
         truck.duty = None;
         truck.token += 1;
+        let replaced = truck.health.replace_in_time(&mut truck.rng);
         if truck.fuel_level < 0.45 {
             let volume_l = (1.0 - truck.fuel_level) * TANK_L;
             truck.fuel_level = 1.0;
             let draft = fuel_event(&truck.id, volume_l, truck.odometer_m, &self.config.currency, &self.layout.depots[truck.depot].id);
             self.emit_now(draft, "fuel-card");
+        }
+        if let Some(part) = replaced {
+            self.tell_part_replaced(index, part);
         }
     }
 

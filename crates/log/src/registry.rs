@@ -38,7 +38,7 @@ impl Registered {
         self.schema.record().attributes.get(name)?.as_str()
     }
 
-    /// The engine columns of its flat fields; nested fields have none.
+    /// The engine columns of its fields; arrays, maps and records are JSON texts.
     pub fn columns(&self) -> SchemaRef {
         columns_of(&self.schema)
     }
@@ -235,7 +235,8 @@ mod tests {
         customer.event service.ticket contract.event invoice.event payment.event consent.event csat.event \
         plan.decision intervention.event control.model control.flag control.experiment \
         ref.site ref.container ref.device ref.vehicle ref.facility ref.customer ref.zone ref.calendar ref.schedule ref.waste-stream ref.tariff ref.unit-cost ref.shift \
-        bin.features bin.forecast bin.alert road.speed route.plan route.change customer.churn-risk vehicle.maintenance-risk prediction.outcome dlq";
+        bin.features bin.forecast bin.alert road.speed route.plan route.change customer.features customer.churn-risk \
+        vehicle.features vehicle.maintenance-risk prediction.outcome dlq";
 
     #[test]
     fn every_topic_has_a_contract_and_every_file_is_registered() {
@@ -300,7 +301,7 @@ mod tests {
         let column = |name: &str| plan.columns().field_with_name(name).ok().map(|f| (f.data_type().to_string(), f.is_nullable()));
         assert_eq!(column("valid_from"), Some(("Int64".into(), false)));
         assert_eq!(column("supersedes"), Some(("Utf8".into(), true)));
-        assert_eq!(column("routes"), None, "nested");
+        assert_eq!(column("routes"), Some(("Utf8".into(), false)), "nested: JSON text");
         assert_eq!(plan.defaults(), ["schema_version", "supersedes", "cost_minor", "currency", "routes", "skipped"]);
         assert!(r.topics().any(|t| t == "route.plan"));
     }

@@ -5,11 +5,11 @@ use crate::file::{DropRule, Item, Op, OtherwiseRule, Stage};
 use crate::read;
 use crate::yaml::{At, Fields, Node, Value};
 
-const STAGE_FIELDS: [&str; 14] =
-    ["id", "from", "where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer"];
+const STAGE_FIELDS: [&str; 15] =
+    ["id", "from", "where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "rekey"];
 /// Fields that decide what a stage is, and the fields that may stand beside them.
-const KINDS: [(&str, &[&str]); 6] =
-    [("each", &["select"]), ("dedup", &[]), ("join", &[]), ("window", &["group_by", "emit", "select"]), ("changed", &[]), ("infer", &[])];
+const KINDS: [(&str, &[&str]); 7] =
+    [("each", &["select"]), ("dedup", &[]), ("join", &[]), ("window", &["group_by", "emit", "select"]), ("changed", &[]), ("infer", &[]), ("rekey", &[])];
 
 /// Reads a stage; `None` when it has no id to speak of it.
 pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
@@ -28,7 +28,7 @@ pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
 
 fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
     let kinds: Vec<_> = KINDS.iter().filter(|(k, _)| fields.get(k).is_some()).collect();
-    let op_fields = ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer"];
+    let op_fields = ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "rekey"];
     let (kind, companions): (&str, &[&str]) = match kinds.as_slice() {
         [] => ("select", &["where", "otherwise", "select", "add"]),
         [(kind, companions)] => (*kind, *companions),
@@ -59,6 +59,7 @@ fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
         "window" => window(fields, problems),
         "changed" => changed(fields, problems),
         "infer" => infer(fields, problems),
+        "rekey" => fields.get("rekey").and_then(|n| read::text(n, "rekey", problems)).map(Op::Rekey),
         _ => select(fields, problems),
     };
     op.unwrap_or(Op::Broken)

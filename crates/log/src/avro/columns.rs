@@ -23,7 +23,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The column that a flat Avro type becomes, and whether it may be null; `None` for nested types.
+    /// The column that an Avro type becomes, and whether it may be null. Arrays, maps and records become JSON texts;
+    /// `None` for what no column can hold (nothing but null, unions of several types).
     pub(crate) fn of(schema: &Schema, ty: &Type) -> Option<(Kind, bool)> {
         Some(match ty {
             Type::Int | Type::Long(_) => (Kind::Int, false),
@@ -34,10 +35,11 @@ impl Kind {
             Type::Named(i) => match schema.named(*i) {
                 Named::Enum(_) => (Kind::Text, false),
                 Named::Fixed { .. } => (Kind::Binary, false),
-                Named::Record(_) => return None,
+                Named::Record(_) => (Kind::Text, false),
             },
             Type::Union(branches) => (Kind::of(schema, nullable(branches)?.1)?.0, true),
-            Type::Null | Type::Array(_) | Type::Map(_) => return None,
+            Type::Array(_) | Type::Map(_) => (Kind::Text, false),
+            Type::Null => return None,
         })
     }
 
@@ -52,7 +54,16 @@ impl Kind {
     }
 }
 
-/// The columns that a schema's flat fields become; nested fields have none.
+/// Whether values of a type are JSON texts in columns.
+pub(crate) fn is_nested(schema: &Schema, ty: &Type) -> bool {
+    match ty {
+        Type::Array(_) | Type::Map(_) => true,
+        Type::Named(i) => matches!(schema.named(*i), Named::Record(_)),
+        _ => false,
+    }
+}
+
+/// The columns that a schema's fields become.
 pub(crate) fn columns_of(schema: &Schema) -> SchemaRef {
     let column = |f: &super::schema::Field| Kind::of(schema, &f.ty).map(|(kind, null)| Field::new(&f.name, kind.data_type(), null));
     Arc::new(ArrowSchema::new(schema.record().fields.iter().filter_map(column).collect::<Vec<_>>()))
@@ -76,6 +87,7 @@ impl Cell {
             (Kind::Int, v) => Cell::Int(to_millis(unit_of(ty), v.as_i64()?)),
             (Kind::Float, v) => Cell::Float(v.as_f64()?),
             (Kind::Bool, v) => Cell::Bool(v.as_bool()?),
+            (Kind::Text, v @ (Value::Array(_) | Value::Object(_))) => Cell::Bytes(v.to_string().into_bytes().into()),
             (Kind::Text, v) => Cell::Bytes(v.as_str()?.as_bytes().into()),
             // Avro writes bytes in JSON as a string of code points 0 to 255.
             (Kind::Binary, v) => Cell::Bytes(v.as_str()?.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<_>>>()?.into()),

@@ -30,7 +30,7 @@ pub struct AvroDecoder {
 
 impl AvroDecoder {
     /// A decoder for `topic`, reading by its newest schema. `columns` names what the topology uses, in the order
-    /// wanted; `None` takes every flat field. A column that is missing or nested is an error.
+    /// wanted; `None` takes every field. Arrays, maps and records are JSON texts; a union of several types is an error.
     pub fn new(registry: Arc<Registry>, topic: &str, columns: Option<&[&str]>) -> Result<AvroDecoder, AvroError> {
         let reader = registry.for_topic(topic)?.clone();
         let fields = &reader.schema.record().fields;

@@ -4,7 +4,7 @@
 
 use super::columns::Kind;
 use super::cursor::{put_bytes, put_long};
-use super::schema::{LongUnit, Named, Type, nullable};
+use super::schema::{LongUnit, Named, Schema, Type, nullable};
 use super::{AvroError, frame, value};
 use crate::registry::{Registered, Registry};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, StringArray};
@@ -51,6 +51,8 @@ enum Write {
     Bytes,
     Symbol(HashMap<Box<[u8]>, i64>),
     Fixed(usize),
+    /// An array, map or record, from JSON text.
+    Json(Type),
 }
 
 impl AvroEncoder {
@@ -108,7 +110,7 @@ impl AvroEncoder {
     /// Appends one value per row to `out`. Rows that do not fit the contract get an empty value and are returned.
     pub fn encode_rows(&mut self, rows: &RecordBatch, out: &mut Encoded) -> Result<Vec<RowError>, EncodeError> {
         let columns = self.columns(rows)?;
-        let bound: Vec<Bound<'_>> = self.fields.iter().zip(&columns).map(|(f, c)| Bound::new(f, c.as_ref())).collect();
+        let bound: Vec<Bound<'_>> = self.fields.iter().zip(&columns).map(|(f, c)| Bound::new(f, c.as_ref(), &self.sink.schema)).collect();
         let mut bad = Vec::new();
         for row in 0..rows.num_rows() {
             let start = out.buffer.len();
@@ -157,7 +159,7 @@ impl Encode for AvroEncoder {
     }
 }
 
-/// How a flat Avro type is written, and from which Arrow type.
+/// How an Avro type is written, and from which Arrow type.
 fn write_of(sink: &Registered, ty: &Type) -> Option<(Write, DataType)> {
     Some(match ty {
         Type::Boolean => (Write::Bool, DataType::Boolean),
@@ -172,8 +174,9 @@ fn write_of(sink: &Registered, ty: &Type) -> Option<(Write, DataType)> {
         Type::Named(i) => match sink.schema.named(*i) {
             Named::Enum(e) => (Write::Symbol(e.symbols.iter().zip(0..).map(|(s, i)| (s.as_bytes().into(), i)).collect()), DataType::Utf8),
             Named::Fixed { size, .. } => (Write::Fixed(*size), DataType::Binary),
-            Named::Record(_) => return None,
+            Named::Record(_) => (Write::Json(ty.clone()), DataType::Utf8),
         },
+        Type::Array(_) | Type::Map(_) => (Write::Json(ty.clone()), DataType::Utf8),
         _ => return None,
     })
 }
@@ -216,11 +219,12 @@ enum Bound<'a> {
     Binary(&'a BinaryArray, Option<&'a NullBuffer>),
     Symbol(&'a StringArray, Option<&'a NullBuffer>, &'a HashMap<Box<[u8]>, i64>),
     Fixed(&'a BinaryArray, Option<&'a NullBuffer>, usize),
+    Json(&'a StringArray, Option<&'a NullBuffer>, &'a Schema, &'a Type),
     Constant(&'a [u8]),
 }
 
 impl<'a> Bound<'a> {
-    fn new(plan: &'a Plan, column: Option<&'a ArrayRef>) -> Bound<'a> {
+    fn new(plan: &'a Plan, column: Option<&'a ArrayRef>, schema: &'a Schema) -> Bound<'a> {
         let (write, c) = match (&plan.source, column) {
             (Source::Column { write, .. }, Some(c)) => (write, c),
             (Source::Constant(bytes), _) => return Bound::Constant(bytes),
@@ -237,6 +241,7 @@ impl<'a> Bound<'a> {
             Write::Bytes => Bound::Binary(c.as_binary(), nulls),
             Write::Symbol(symbols) => Bound::Symbol(c.as_string(), nulls, symbols),
             Write::Fixed(n) => Bound::Fixed(c.as_binary(), nulls, *n),
+            Write::Json(ty) => Bound::Json(c.as_string(), nulls, schema, ty),
         }
     }
 
@@ -248,7 +253,7 @@ impl<'a> Bound<'a> {
                 return Ok(());
             }
             Bound::Int(_, n) | Bound::Long(_, n, _) | Bound::Float(_, n) | Bound::Double(_, n) | Bound::Bool(_, n) => n,
-            Bound::Text(_, n) | Bound::Binary(_, n) | Bound::Symbol(_, n, _) | Bound::Fixed(_, n, _) => n,
+            Bound::Text(_, n) | Bound::Binary(_, n) | Bound::Symbol(_, n, _) | Bound::Fixed(_, n, _) | Bound::Json(_, n, ..) => n,
         };
         let null = nulls.is_some_and(|n| n.is_null(row));
         match (null_branch, null) {
@@ -277,6 +282,7 @@ impl<'a> Bound<'a> {
             Bound::Fixed(v, _, n) => {
                 return Err(format!("{} bytes where the contract wants {n}", v.value(row).len()));
             }
+            Bound::Json(v, _, schema, ty) => value::encode_text(schema, ty, v.value(row), out)?,
             Bound::Constant(_) => {}
         }
         Ok(())
@@ -344,9 +350,31 @@ mod tests {
             ("n", Arc::new(Int64Array::from(vec![Some(-3), None]))),
             ("v", Arc::new(Float64Array::from(vec![1.5, 1.5]))),
             ("e", Arc::new(StringArray::from(vec!["b", "a"]))),
+            ("list", Arc::new(StringArray::from(vec!["[\"x\"]", "[\"x\"]"]))),
         ]);
         assert_eq!(decoded.rows.columns(), want.columns());
         assert_eq!(registry.decode_to_json(out.row(0)).unwrap()["list"], serde_json::json!(["x"]));
+    }
+
+    #[test]
+    fn json_texts_become_arrays_of_records_and_come_back() {
+        let mut r = Registry::default();
+        let sink = r#"{"type":"record","name":"S","fields":[{"name":"id","type":"string"},{"name":"why","type":["null",{"type":"array","items":
+            {"type":"record","name":"W","fields":[{"name":"f","type":"string"},{"name":"x","type":"double"},{"name":"t","type":["null","string"],"default":null}]}}]}]}"#;
+        r.insert("s-value", 1, 9, "s.avsc", sink).unwrap();
+        let r = Arc::new(r);
+        let texts = [Some(r#"[{"f":"a","x":1.5}]"#), None, Some("[]"), Some(r#"[{"f":1}]"#), Some("[")];
+        let rows = batch(vec![("id", Arc::new(StringArray::from(vec!["i"; 5]))), ("why", Arc::new(StringArray::from(texts.to_vec())))]);
+        let mut out = Encoded::default();
+        let bad = AvroEncoder::new(&r, "s", &rows.schema()).unwrap().encode_rows(&rows, &mut out).unwrap();
+        let errors: Vec<&str> = bad.iter().map(|b| b.error.as_str()).collect();
+        assert_eq!(bad.iter().map(|b| b.row).collect::<Vec<_>>(), [3, 4], "{errors:?}");
+        assert!(errors[0].contains("[0].f: 1 is not string") && errors[1].contains("not JSON"), "{errors:?}");
+        let mut b = RecordsBuilder::default();
+        (0..3).for_each(|i| b.push(i as i64, 0, None, Some(out.row(i)), &[]));
+        let decoded = AvroDecoder::new(r, "s", Some(&["why"])).unwrap().decode(&b.finish(3));
+        let back: Vec<Option<&str>> = decoded.rows.column(0).as_string::<i32>().iter().collect();
+        assert_eq!(back, [Some(r#"[{"f":"a","t":null,"x":1.5}]"#), None, Some("[]")]);
     }
 
     #[test]

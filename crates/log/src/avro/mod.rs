@@ -46,8 +46,8 @@ pub enum AvroError {
         /// Fields there are.
         known: String,
     },
-    /// A column that is no flat value.
-    #[error("{topic}: field `{column}` is {found}; topologies use flat fields only, leave it out")]
+    /// A column of a type that no column can hold.
+    #[error("{topic}: field `{column}` is {found}; no column can hold it, leave it out")]
     NestedColumn {
         /// Topic.
         topic: String,

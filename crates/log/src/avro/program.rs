@@ -2,9 +2,10 @@
 //! fields, worked out once per writer schema by Avro's resolution rules (by name; a missing field takes the reader's
 //! default; int → long → double). Fields that nobody wants become skips, so the whole record is still checked.
 
-use super::columns::{Cell, Columns, Kind, Slot, to_millis};
+use super::columns::{Cell, Columns, Kind, Slot, is_nested, to_millis};
 use super::cursor::{Cursor, Fault};
 use super::schema::{Field, LongUnit, Named, Schema, Type, nullable};
+use super::value;
 use std::sync::Arc;
 
 /// A column that a reader wants.
@@ -41,6 +42,8 @@ enum Action {
     Bytes(usize),
     Symbol(usize, Box<[Option<Box<[u8]>>]>),
     Fixed(usize, usize),
+    /// An array, map or record, as JSON text.
+    Json(usize, Type),
     /// A union that is more than "or null": one action per branch, `None` for null.
     Branches(Box<[Option<Action>]>),
     /// A field that the writer does not have.
@@ -145,6 +148,7 @@ impl Program {
                 let symbol = symbols[i].as_ref().ok_or(Fault::Malformed("an enum's symbol is not in the contract"))?;
                 columns.texts[*at].push(symbol, false)?;
             }
+            Action::Json(at, ty) => columns.texts[*at].push(value::decode_text(&self.writer, ty, cursor)?.as_bytes(), false)?,
             Action::Branches(branches) => {
                 let i = cursor.choice(branches.len(), "a union has no such branch")?;
                 match (&branches[i], slot) {
@@ -224,6 +228,15 @@ fn action(writer: &Schema, reader: &Schema, ty: &Type, wanted: &Wanted) -> Optio
     if let Type::Union(branches) = ty {
         let actions = branches.iter().map(|b| if *b == Type::Null { Some(None) } else { action(writer, reader, b, wanted).map(Some) });
         return Some(Action::Branches(actions.collect::<Option<Vec<_>>>()?.into()));
+    }
+    if is_nested(writer, ty) || is_nested(reader, target) {
+        // Told as it was written: only the outer shape must agree.
+        let same = match (ty, target) {
+            (Type::Array(_), Type::Array(_)) | (Type::Map(_), Type::Map(_)) => true,
+            (Type::Named(_), Type::Named(_)) => is_nested(writer, ty) && is_nested(reader, target),
+            _ => false,
+        };
+        return same.then(|| Action::Json(at, ty.clone()));
     }
     Some(match (wanted.kind, ty) {
         (Kind::Int, Type::Int) => Action::Int(at),

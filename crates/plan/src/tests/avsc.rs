@@ -37,7 +37,7 @@ fn data_type(t: &Value) -> (DataType, bool) {
         Value::Object(o) => match (o.get("logicalType").and_then(Value::as_str), o["type"].as_str()) {
             (Some("timestamp-millis"), _) => (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
             (_, Some("enum")) => (DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), false),
-            (_, Some("array" | "map" | "record")) => (DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), false),
+            (_, Some("array" | "map" | "record")) => (DataType::Utf8, false),
             (_, Some(inner)) => data_type(&Value::String(inner.to_string())),
             _ => panic!("{t}"),
         },
@@ -68,6 +68,13 @@ impl Contracts for Schemas {
     fn model(&self, model: &str) -> Option<ModelContract> {
         let levels = ["level_6h", "level_24h", "level_48h", "hours_to_full"].into_iter().flat_map(|l| ["p10", "p50", "p90"].map(|p| format!("{l}_{p}")));
         let outputs: Vec<Field> = levels.chain(["p_overflow".to_string()]).map(|n| Field::new(n, DataType::Float64, true)).collect();
+        if matches!(model, "churn-risk" | "maintenance-risk") {
+            let life = ["p10", "p50", "p90"].map(|p| Field::new(format!("remaining_life_h_{p}"), DataType::Float64, true));
+            let mut outputs = vec![Field::new("risk", DataType::Float64, true), Field::new("horizon_days", DataType::Int64, true)];
+            outputs.extend(life.into_iter().filter(|_| model == "maintenance-risk"));
+            outputs.push(Field::new("drivers", DataType::Utf8, true));
+            return Some(ModelContract { inputs: Vec::new(), outputs: Arc::new(Schema::new(outputs)) });
+        }
         (model == "fill-forecast").then(|| ModelContract { inputs: vec![("filling_level".into(), DataType::Float64)], outputs: Arc::new(Schema::new(outputs)) })
     }
     fn topics(&self) -> Vec<String> {
