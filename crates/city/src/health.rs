@@ -19,7 +19,7 @@ const SPURIOUS: [&str; 3] = ["SPN-3361-18", "SPN-168-4", "SPN-639-9"];
 const SHAPE: f64 = 6.0;
 /// Mean wear at failure, Γ(1 + 1/6).
 const MEAN_WEAR_AT_FAILURE: f64 = 0.928;
-/// Engine hours that a truck usually runs on a calendar day.
+/// Engine hours that a truck usually runs on a calendar day, before its own are known.
 pub(crate) const ENGINE_H_PER_DAY: f64 = 2.6;
 /// Wear from which the workshop may replace a part before it fails.
 const REPLACED_FROM: f64 = 0.8;
@@ -32,6 +32,8 @@ pub(crate) struct Health {
     /// Engine hours that wear a part from 0 to 1; infinite when nothing breaks down.
     life_h: [f64; PARTS.len()],
     median_life_h: f64,
+    /// Engine hours since the city began.
+    pub(crate) worked_h: f64,
     /// The part that has failed.
     pub(crate) failed: Option<usize>,
 }
@@ -54,7 +56,7 @@ impl Health {
     pub(crate) fn new(failures_per_day: f64, rng: &mut Rng) -> Health {
         let days = PARTS.len() as f64 / failures_per_day.max(0.0);
         let median_life_h = days * ENGINE_H_PER_DAY / MEAN_WEAR_AT_FAILURE;
-        let mut health = Health { wear: [0.0; PARTS.len()], life_h: [f64::INFINITY; PARTS.len()], median_life_h, failed: None };
+        let mut health = Health { wear: [0.0; PARTS.len()], life_h: [f64::INFINITY; PARTS.len()], median_life_h, worked_h: 0.0, failed: None };
         for part in 0..PARTS.len() {
             health.renew(part, rng);
             health.wear[part] = rng.between(0.0, 0.9);
@@ -70,6 +72,7 @@ impl Health {
 
     /// Wears the parts by engine hours.
     pub(crate) fn work(&mut self, hours: f64) {
+        self.worked_h += hours;
         for (wear, life_h) in self.wear.iter_mut().zip(&self.life_h) {
             *wear += hours / life_h;
         }

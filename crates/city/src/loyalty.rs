@@ -8,7 +8,7 @@ use crate::calendar::DAY_MS;
 use crate::rng::Rng;
 
 /// Hazard of notice a day of an average, contented customer in mid-term.
-const BASE_PER_DAY: f64 = 0.000_3;
+const BASE_PER_DAY: f64 = 0.000_2;
 /// Hazard a day of moving away, closing down or going insolvent.
 const LEAVES_OTHERWISE_PER_DAY: f64 = 0.000_1;
 /// Days in which discontent halves.
@@ -36,8 +36,8 @@ pub(crate) enum Trouble {
 impl Trouble {
     fn weight(self) -> f64 {
         match self {
-            Trouble::Missed => 0.7,
-            Trouble::Ticket => 0.6,
+            Trouble::Missed => 0.45,
+            Trouble::Ticket => 0.5,
             Trouble::PriceRise(share) => 9.0 * share.max(0.0),
             Trouble::PaymentFailed => 0.25,
         }
@@ -133,7 +133,7 @@ mod tests {
         let annoyed = one.hazard_per_day("business", 0, now_ms);
         one.annoy(Trouble::PriceRise(0.1), now_ms);
         let more = one.hazard_per_day("business", 0, now_ms);
-        assert!(annoyed > 1.7 * calm && more > 2.0 * annoyed, "{calm} {annoyed} {more}");
+        assert!(annoyed > 1.3 * calm && more > 2.0 * annoyed, "{calm} {annoyed} {more}");
         let later = one.hazard_per_day("business", 0, now_ms + 140 * DAY_MS);
         assert!(later < 1.5 * calm, "{later}");
         for _ in 0..50 {

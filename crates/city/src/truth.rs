@@ -1,6 +1,7 @@
 //! What really happened, beside what the events say: levels at any time, every emptying, every fault, every true mounting.
 
 use crate::billing::NOTICE_DAYS;
+use crate::calendar::DAY_MS;
 use crate::city::City;
 use crate::faults::{Fault, FaultKind};
 use crate::fill::physical_level;
@@ -145,8 +146,10 @@ impl<'a> Truth<'a> {
     /// Per truck and part (`engine`, `hydraulics`, `brakes`, `compactor`, `battery`): the probability that it fails within so
     /// many days of usual work.
     pub fn failures(&self, days: f64) -> impl Iterator<Item = (&'a str, &'static str, f64)> + 'a {
-        let hours = days * ENGINE_H_PER_DAY;
+        let lived_days = (self.city.now_ms - self.city.config.start_ms) as f64 / DAY_MS as f64;
         self.city.trucks.iter().flat_map(move |truck| {
+            let per_day = if lived_days < 7.0 { ENGINE_H_PER_DAY } else { truck.health.worked_h / lived_days };
+            let hours = days * per_day;
             (0..PARTS.len()).map(move |part| (truck.id.as_str(), PARTS[part], truck.health.failure_probability(part, hours)))
         })
     }

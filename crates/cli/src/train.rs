@@ -129,7 +129,8 @@ impl Features {
         &self.batches
     }
 
-    /// Counts of inputs and stages.
+    /// Counts of inputs and stages, for tests that add them up.
+    #[cfg(test)]
     pub fn counts(&mut self) -> Vec<(String, ws_stream::operator::Counts)> {
         self.replay.counts()
     }

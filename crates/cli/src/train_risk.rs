@@ -89,7 +89,7 @@ impl History {
         let mut history = History::new(of, registry)?;
         // A customer for every site, so that the past holds enough of them; trucks as many as the bins need.
         let base = CityConfig::default();
-        let trucks = if of == Of::Churn { (base.trucks * bins / base.bins).max(4) } else { base.trucks };
+        let trucks = (base.trucks * bins / base.bins).max(4);
         let mut city = City::new(CityConfig { seed, bins, trucks, sites_per_customer: 1, ..base });
         let horizon_days = if of == Of::Churn { churn_options(seed, 0).horizon_days } else { maintenance_options(seed, 0).horizon_days } as f64;
         let wanted = |topic: &str, history: &History| history.features.reads(topic) || of.facts().iter().any(|(fact, _)| *fact == topic);
@@ -250,9 +250,9 @@ mod tests {
         assert!(customers.len() > 20, "{customers:?}");
         assert!(history.facts.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>() >= customers.len());
         assert!(history.truth.len() > 25 * customers.len() && history.truth.values().all(|p| (0.0..1.0).contains(p)));
-        for (stage, c) in history.features.counts() {
-            println!("{stage}: {c:?}");
-        }
+        let counts = history.features.counts();
+        assert!(counts.len() > 10 && counts.iter().all(|(_, c)| c.balanced()), "{counts:?}");
+        assert!(counts.iter().all(|(_, c)| c.dead == 0), "nothing in the city's events is refused: {counts:?}");
         let error = history.train(1).err().unwrap().to_string();
         assert!(error.contains("longer history"), "{error}");
     }

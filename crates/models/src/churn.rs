@@ -55,7 +55,9 @@ pub fn train_churn(
     for row in rows {
         let outcome = facts.outcome(&row.subject, row.at_ms, horizon_ms);
         counts.add(&outcome);
-        if let RiskOutcome::Labelled { came, until_ms } = outcome {
+        if let RiskOutcome::Labelled { came, .. } = outcome {
+            // Also where it came early: else the rows before a boundary that are in a part would be those that came.
+            let until_ms = row.at_ms + horizon_ms;
             let truth = truth(&row.subject, row.at_ms);
             examples.push(RiskExample { at_ms: row.at_ms, until_ms, came, life: None, truth, source: row.source, subject: row.subject });
         }

@@ -54,7 +54,9 @@ pub fn train_maintenance(
         let Some((vehicle, component)) = row.subject.split_once('/') else { continue };
         let outcome = facts.outcome(vehicle, component, row.at_ms, horizon_ms);
         counts.add(&outcome);
-        if let RiskOutcome::Labelled { came, until_ms } = outcome {
+        if let RiskOutcome::Labelled { came, .. } = outcome {
+            // Also where it came early: else the rows before a boundary that are in a part would be those that came.
+            let until_ms = row.at_ms + horizon_ms;
             let life = options.life_cap.and_then(|cap| facts.remaining_h(vehicle, component, row.at_ms, cap));
             let truth = truth(&row.subject, row.at_ms);
             examples.push(RiskExample { at_ms: row.at_ms, until_ms, came, life, truth, source: row.source, subject: row.subject });

@@ -116,6 +116,7 @@ fn the_model_comes_near_the_truth_and_beats_the_dummy() {
     println!("{report}");
     let truth = report.truth.unwrap();
     assert!(report.counts.adds_up() && report.counts.censored["contract_ended"] > 0 && report.counts.expired > 0 && report.counts.not_asked > 0);
+    assert!(report.rows[0] + report.rows[1] < report.counts.labelled as usize, "rows whose horizon reaches over the boundary are in no part");
     assert!(report.model.auc > 0.65 && report.model.auc > truth.auc - 0.06, "{report}");
     assert!(report.model.brier < report.dummy.brier && report.model.lift_10 > 1.8, "{report}");
     assert!(report.model.calibration_error < 0.05, "{report}");

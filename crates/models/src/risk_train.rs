@@ -1,6 +1,8 @@
 //! Training of a risk: gradient boosting on labelled rows, sizes chosen by cross-validation over subjects within the
-//! training part, calibration on a later part, figures from a part later still, beside the rule, a dummy and (where
-//! the city is simulated) the truth that nobody can beat.
+//! training part, calibration on the scores that the same cross-validation gave, figures from a later part, beside the
+//! rule, a dummy and (where the city is simulated) what its own hazard says.
+//!
+//! Why not a calibration part in between, as for fill forecasts? A horizon of months would leave nothing of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +37,7 @@ pub struct RiskExample {
     pub subject: String,
     /// Event time of the row, UTC ms.
     pub at_ms: i64,
-    /// When the label was known, UTC ms.
+    /// End of the horizon, UTC ms: which part of the history it belongs to must not depend on its label.
     pub until_ms: i64,
     /// Whether it came.
     pub came: bool,
@@ -62,11 +64,9 @@ pub struct RiskOptions {
     pub seed: u64,
     /// Written into the manifest, UTC ms.
     pub trained_at_ms: i64,
-    /// Share of the time range to train on.
+    /// Share of the time range to train on; the rest is the test.
     pub train_share: f64,
-    /// Share of the time range to calibrate on; the rest is the test.
-    pub calibration_share: f64,
-    /// Folds while sizes are chosen.
+    /// Folds over subjects, for sizes and calibration.
     pub folds: usize,
     /// Sizes to choose from.
     pub candidates: Vec<BoostOptions>,
@@ -82,8 +82,7 @@ impl RiskOptions {
             life_cap: None,
             seed: 1,
             trained_at_ms: 0,
-            train_share: 0.6,
-            calibration_share: 0.15,
+            train_share: 0.7,
             folds: 4,
             candidates: shallow(),
         }
@@ -112,8 +111,8 @@ pub struct RiskReport {
     pub model_version: String,
     /// How the questions ended.
     pub counts: RiskCounts,
-    /// Rows to train on, to calibrate on, to test on.
-    pub rows: [usize; 3],
+    /// Rows to train on and to test on.
+    pub rows: [usize; 2],
     /// Of the test rows: it came.
     pub came: usize,
     /// Features used.
@@ -159,17 +158,16 @@ pub fn train_risk(
     options: &RiskOptions,
 ) -> Result<TrainedRisk, TrainError> {
     let (from_ms, to_ms) = (examples.iter().map(|e| e.at_ms).min().unwrap_or(0), examples.iter().map(|e| e.at_ms).max().unwrap_or(0));
-    let split = Split::by_share(from_ms, to_ms, options.train_share, options.calibration_share);
+    let split = Split::by_share(from_ms, to_ms, options.train_share, 0.0);
     let part = |wanted: Part| -> Vec<usize> { (0..examples.len()).filter(|at| split.part(examples[*at].at_ms, examples[*at].until_ms) == Some(wanted)).collect() };
-    let (training, calibrating, testing) = (part(Part::Train), part(Part::Calibration), part(Part::Test));
+    let (training, testing) = (part(Part::Train), part(Part::Test));
     let came = |rows: &[usize]| rows.iter().filter(|at| examples[**at].came).count();
     if came(&training) < 20 || came(&training) + 20 > training.len() || testing.is_empty() {
         return Err(TrainError::TooLittle {
             message: format!(
-                "{} training rows ({} came), {} to calibrate, {} to test, of {counts}",
+                "{} training rows ({} came), {} to test, of {counts}",
                 training.len(),
                 came(&training),
-                calibrating.len(),
                 testing.len()
             ),
             hint: "give it a longer history: several times the horizon, with at least 20 events in its first part",
@@ -184,51 +182,58 @@ pub fn train_risk(
     check_label_leaks(&names, &numbers, &labels)?;
     let learner = Learner { examples, numbers: &numbers, names: names.iter().map(|name| (*name).to_owned()).collect(), seed: options.seed };
 
-    let mut tried = Vec::new();
     let groups: Vec<&str> = training.iter().map(|at| examples[*at].subject.as_str()).collect();
     let folds = grouped(&groups, options.folds, options.seed);
-    for sizes in &options.candidates {
-        let mut said = Vec::with_capacity(training.len());
-        for fold in 0..options.folds {
-            let inside: Vec<usize> = training.iter().zip(&folds).filter(|(_, of)| **of != fold).map(|(at, _)| *at).collect();
-            let trees = TreeModel::parse(&learner.grow(SCORE_ROLE, &inside, Objective::Binary, sizes)?)?;
-            let outside = training.iter().zip(&folds).filter(|(_, of)| **of == fold);
-            said.extend(outside.map(|(at, _)| (trees.predict(learner.row(*at)), examples[*at].came)));
+    let held_out = |role: &str, objective: Objective, sizes: &BoostOptions| learner.held_out(role, &training, &folds, options.folds, objective, sizes);
+    let (mut tried, mut best): (Vec<f64>, Option<(usize, Vec<(f64, bool)>)>) = (Vec::new(), None);
+    for (candidate, sizes) in options.candidates.iter().enumerate() {
+        let scores = held_out(SCORE_ROLE, Objective::Binary, sizes)?;
+        let said: Vec<(f64, bool)> = training.iter().zip(scores).map(|(at, score)| (score, examples[*at].came)).collect();
+        let loss = log_loss(&said);
+        if tried.iter().all(|other| loss < *other) {
+            best = Some((candidate, said));
         }
-        tried.push(log_loss(&said));
+        tried.push(loss);
     }
-    let best = (0..tried.len()).min_by(|a, b| tried[*a].total_cmp(&tried[*b])).unwrap_or(0);
+    let Some((best, said)) = best else {
+        return Err(TrainError::TooLittle { message: "no sizes of trees to choose from".to_owned(), hint: "name at least one" });
+    };
+    let sizes = &options.candidates[best];
     let mut texts = BTreeMap::new();
-    texts.insert(SCORE_ROLE.to_owned(), learner.grow(SCORE_ROLE, &training, Objective::Binary, &options.candidates[best])?);
-    let mut life = None;
-    if let Some(cap) = options.life_cap {
-        let known: Vec<usize> = training.iter().copied().filter(|at| examples[*at].life.is_some()).collect();
-        if known.len() >= 200 {
-            for (role, alpha) in LIFE_ROLES.into_iter().zip([0.1, 0.5, 0.9]) {
-                texts.insert(role.to_owned(), learner.grow(role, &known, Objective::Quantile(alpha), &options.candidates[best])?);
-            }
-            life = Some(Life { cap, widen_low: 0.0, widen_high: 0.0 });
-        }
-    }
-
-    let mut draft = Draft { options, features: features.clone(), texts, calibration: Calibration::default(), life, range: (from_ms, to_ms) };
-    let raw = GbdtPredictor::without_golden(&draft.bundle([training.len(), calibrating.len(), testing.len()]))?;
-    let score = |rows: &[usize]| -> Vec<(f64, bool)> { rows.iter().map(|at| (raw.raw_score(learner.row(*at)), examples[*at].came)).collect() };
-    let fitting = score(&calibrating);
-    let enough = came(&calibrating) >= 30;
-    let chosen = if enough { choose_calibration(&fitting, options.seed) } else { 0 };
-    draft.calibration = match chosen {
-        1 => isotonic(&fitting),
-        2 => platt(&fitting),
+    texts.insert(SCORE_ROLE.to_owned(), learner.grow(SCORE_ROLE, &training, Objective::Binary, sizes)?);
+    let chosen = choose_calibration(&said, options.seed);
+    let calibration = match chosen {
+        1 => isotonic(&said),
+        2 => platt(&said),
         _ => Calibration::default(),
     };
-    if let Some(life) = &mut draft.life {
-        let rows: Vec<_> = calibrating.iter().filter_map(|at| Some((raw.raw_life(learner.row(*at))?, examples[*at].life?))).collect();
-        let fitted = conformal(0.0, &rows);
-        (life.widen_low, life.widen_high) = (fitted.widen_low, fitted.widen_high);
+    let mut life = None;
+    if let Some(cap) = options.life_cap {
+        let known: Vec<usize> = (0..training.len()).filter(|at| examples[training[*at]].life.is_some()).collect();
+        if known.len() >= 200 {
+            let rows: Vec<usize> = known.iter().map(|at| training[*at]).collect();
+            let of: Vec<usize> = known.iter().map(|at| folds[*at]).collect();
+            let mut said: Vec<Vec<f64>> = Vec::new();
+            for (role, alpha) in LIFE_ROLES.into_iter().zip([0.1, 0.5, 0.9]) {
+                said.push(learner.held_out(role, &rows, &of, options.folds, Objective::Quantile(alpha), sizes)?);
+                texts.insert(role.to_owned(), learner.grow(role, &rows, Objective::Quantile(alpha), sizes)?);
+            }
+            let intervals: Vec<_> = rows
+                .iter()
+                .enumerate()
+                .filter_map(|(at, row)| {
+                    let mut quantiles = [said[0][at], said[1][at], said[2][at]];
+                    quantiles.sort_by(f64::total_cmp);
+                    Some((quantiles, examples[*row].life?))
+                })
+                .collect();
+            let fitted = conformal(0.0, &intervals);
+            life = Some(Life { cap, widen_low: fitted.widen_low, widen_high: fitted.widen_high });
+        }
     }
+    let draft = Draft { options, features: features.clone(), texts, calibration, life, range: (from_ms, to_ms) };
 
-    let mut bundle = draft.bundle([training.len(), calibrating.len(), testing.len()]);
+    let mut bundle = draft.bundle([training.len(), testing.len()]);
     let predictor = GbdtPredictor::without_golden(&bundle)?;
     let said: Vec<(f64, bool)> =
         testing.iter().map(|at| (predictor.answer(learner.row(*at)).map_or(f64::NAN, |answer| answer[0]), examples[*at].came)).collect();
@@ -240,17 +245,17 @@ pub fn train_risk(
     let report = RiskReport {
         model_version: bundle.manifest.version.clone(),
         counts,
-        rows: [training.len(), calibrating.len(), testing.len()],
+        rows: [training.len(), testing.len()],
         came: came(&testing),
         features: learner.names.clone(),
         tried,
         calibration: ["none", "isotonic", "Platt"][chosen],
         model: RiskScore::of(&said),
-        uncalibrated: RiskScore::of(&score(&testing)),
+        uncalibrated: RiskScore::of(&testing.iter().map(|at| (predictor.raw_score(learner.row(*at)), examples[*at].came)).collect::<Vec<_>>()),
         rule: RiskScore::of(&rule_said),
         dummy: RiskScore::of(&testing.iter().map(|at| (base, examples[*at].came)).collect::<Vec<_>>()),
         truth: truth.filter(|all| !all.is_empty()).map(|all| RiskScore::of(&all)),
-        life: draft.life.map(|_| life_figures(&predictor, &learner, &training, &testing, options.life_cap.unwrap_or(f64::INFINITY))),
+        life: life.map(|_| life_figures(&predictor, &learner, &training, &testing, options.life_cap.unwrap_or(f64::INFINITY))),
         strongest: strongest(&predictor, &learner, &testing, &said),
     };
     bundle.manifest.metrics = serde_json::to_value(&report).unwrap_or_default();
@@ -286,6 +291,21 @@ impl Learner<'_> {
     }
 }
 
+impl Learner<'_> {
+    /// What each of `rows` is told by trees that did not see its subject.
+    fn held_out(&self, role: &str, rows: &[usize], folds: &[usize], count: usize, objective: Objective, sizes: &BoostOptions) -> Result<Vec<f64>, TrainError> {
+        let mut said = vec![f64::NAN; rows.len()];
+        for fold in 0..count {
+            let inside: Vec<usize> = rows.iter().zip(folds).filter(|(_, of)| **of != fold).map(|(at, _)| *at).collect();
+            let trees = TreeModel::parse(&self.grow(role, &inside, objective, sizes)?)?;
+            for (at, row) in rows.iter().enumerate().filter(|(at, _)| folds[*at] == fold) {
+                said[at] = trees.predict(self.row(*row));
+            }
+        }
+        Ok(said)
+    }
+}
+
 struct Draft<'a> {
     options: &'a RiskOptions,
     features: Vec<FeatureSpec>,
@@ -296,7 +316,7 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn bundle(&self, rows: [usize; 3]) -> Bundle {
+    fn bundle(&self, rows: [usize; 2]) -> Bundle {
         let decoder =
             Decoder::Risk { horizon_days: self.options.horizon_days, calibration: self.calibration.clone(), life: self.life, drivers: MOST_DRIVERS };
         let models = self.texts.iter().map(|(role, text)| (role.clone(), ModelFile { file: format!("{role}.txt"), checksum: checksum(text) })).collect();
@@ -312,8 +332,8 @@ impl Draft<'_> {
                 from_ms: self.range.0,
                 to_ms: self.range.1,
                 train_rows: rows[0] as u64,
-                calibration_rows: rows[1] as u64,
-                test_rows: rows[2] as u64,
+                calibration_rows: rows[0] as u64,
+                test_rows: rows[1] as u64,
                 series: 0,
             },
             domain: Vec::new(),
@@ -380,12 +400,11 @@ impl std::fmt::Display for RiskReport {
         writeln!(f, "{}", self.counts)?;
         writeln!(
             f,
-            "{} rows to train on, {} to calibrate, {} later ones to test ({} came, {:.2} %), {} features; calibration {}",
+            "{} rows to train on, {} later ones to test ({} came, {:.2} %), {} features; calibration {}",
             self.rows[0],
             self.rows[1],
-            self.rows[2],
             self.came,
-            100.0 * self.came as f64 / self.rows[2] as f64,
+            100.0 * self.came as f64 / self.rows[1] as f64,
             self.features.len(),
             self.calibration
         )?;
@@ -394,7 +413,7 @@ impl std::fmt::Display for RiskReport {
         writeln!(f, "  rule       {}", self.rule)?;
         writeln!(f, "  dummy      {}", self.dummy)?;
         if let Some(truth) = &self.truth {
-            writeln!(f, "  truth      {truth} (the simulated hazard of that moment: nobody knows more)")?;
+            writeln!(f, "  truth      {truth} (the simulated hazard of that moment, as if it stayed)")?;
         }
         if let Some(life) = &self.life {
             writeln!(
