@@ -102,6 +102,7 @@ pub(crate) fn day(seed: u64, sites: usize) -> Problem {
     let mut problem = empty(&points, vehicles);
     for number in 0..sites {
         let mut job = job(number, rng.random_range(50.0..400.0));
+        job.service_ms = 12 * MINUTE_MS;
         match number % 10 {
             0 => job.windows = vec![hours(6, 9), hours(13, 15)],
             1 => job.skills = BTreeSet::from(["crane".to_owned()]),

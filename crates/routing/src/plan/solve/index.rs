@@ -8,8 +8,8 @@ use super::SolveError;
 
 /// Beyond every time of a plan, yet far from overflow.
 pub(super) const NEVER_MS: i64 = i64::MAX / 8;
-/// More nodes would need more memory for the table than a solver should take (12 bytes for each pair).
-pub const MAX_NODES: usize = 3_000;
+/// More nodes would need more memory for the tables than a solver should take (24 bytes for each pair).
+pub const MAX_NODES: usize = 2_000;
 
 /// What a job puts into one compartment of a vehicle.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +68,9 @@ pub(super) struct Index<'p> {
     pub location: Vec<u32>,
     distance_m: Vec<f64>,
     duration_ms: Vec<i32>,
+    /// The same by column, so that all ways *to* a node stand together.
+    distance_to_m: Vec<f64>,
+    duration_to_ms: Vec<i32>,
     pub service_ms: Vec<i64>,
     pub windows: Vec<&'p [Window]>,
     pub layouts: Vec<Layout>,
@@ -125,6 +128,8 @@ impl<'p> Index<'p> {
             service_ms: service.chain(std::iter::repeat_n(0, nodes - jobs - facilities)).collect(),
             windows: windows.chain(std::iter::repeat_n(&[][..], nodes - jobs - facilities)).collect(),
             location,
+            distance_to_m: transposed(&distance_m, nodes),
+            duration_to_ms: transposed(&duration_ms, nodes),
             distance_m,
             duration_ms,
             layouts: Vec::new(),
@@ -160,6 +165,13 @@ impl<'p> Index<'p> {
     #[inline]
     pub fn drive_ms(&self, from: usize, to: usize) -> i64 {
         i64::from(self.duration_ms[from * self.nodes + to])
+    }
+
+    /// Metres and milliseconds from `node` to all, and from all to `node`.
+    #[inline]
+    pub fn around(&self, node: usize) -> [(&[f64], &[i32]); 2] {
+        let row = node * self.nodes..(node + 1) * self.nodes;
+        [(&self.distance_m[row.clone()], &self.duration_ms[row.clone()]), (&self.distance_to_m[row.clone()], &self.duration_to_ms[row])]
     }
 
     /// Milliseconds from node to node for who leaves then.
@@ -267,8 +279,11 @@ impl<'p> Index<'p> {
         may
     }
 
-    /// Leaving a mandatory job out costs ten times the dearest way to serve a job with a truck of its own.
+    /// Leaving a mandatory job out costs more than all prizes, and ten times the dearest way to serve a job with a truck
+    /// of its own.
     fn set_penalties(&mut self) {
+        let prizes = self.problem.jobs.iter().map(|job| if let Need::Optional { prize } = job.need { prize } else { 0.0 });
+        let prizes: f64 = prizes.sum();
         let mut dearest: f64 = 1.0;
         for truck in self.trucks.iter().filter(|truck| truck.in_service) {
             for job in 0..self.jobs {
@@ -282,12 +297,16 @@ impl<'p> Index<'p> {
         }
         for (job, penalty) in self.penalty.iter_mut().enumerate() {
             *penalty = match self.problem.jobs[job].need {
-                Need::Mandatory => 10.0 * (dearest + self.problem.change_cost),
+                Need::Mandatory => 10.0 * (dearest + self.problem.change_cost) + prizes,
                 Need::Optional { prize } => prize,
                 Need::Excluded => 0.0,
             };
         }
     }
+}
+
+fn transposed<T: Copy>(table: &[T], size: usize) -> Vec<T> {
+    (0..size).flat_map(|column| (0..size).map(move |row| table[row * size + column])).collect()
 }
 
 fn total(loads: impl Iterator<Item = Load>) -> Load {

@@ -72,17 +72,15 @@ pub(super) fn best_in_line(index: &Index<'_>, line: &Line, truck: usize, job: us
     let price = |metres: f64, ms: i64| end.per_m * metres + end.per_ms * ms as f64;
     let service_ms = index.service_ms[job];
     let (facilities, parts) = (&index.near_facilities[job], index.parts(truck, job));
+    let [(from_job_m, from_job_ms), (to_job_m, to_job_ms)] = index.around(job);
     for gap in line.free_from..line.nodes.len() - 1 {
         let (from, to) = (line.nodes[gap], line.nodes[gap + 1]);
-        let (old_m, old_ms) = if idle { (0.0, 0) } else { (index.metres(from, to), index.drive_ms(from, to)) };
-        let (to_m, to_ms) = (index.metres(from, job), index.drive_ms(from, job));
-        let metres = to_m + index.metres(job, to) - old_m;
-        let cost = base + price(metres, to_ms + index.drive_ms(job, to) + service_ms - old_ms);
-        if blink > 0.0 && rng.random::<f64>() < blink {
-            continue;
-        }
+        let (old_m, old_ms) = if idle { (0.0, 0) } else { line.legs[gap] };
+        let (to_m, to_ms) = (to_job_m[from], i64::from(to_job_ms[from]));
+        let metres = to_m + from_job_m[to] - old_m;
+        let cost = base + price(metres, to_ms + i64::from(from_job_ms[to]) + service_ms - old_ms);
         // A disposal beside it makes it no cheaper: what is too dear alone is too dear.
-        if cost >= lowest {
+        if cost >= lowest || (blink > 0.0 && rng.random::<f64>() < blink) {
             continue;
         }
         if line.has_room(parts, gap) {

@@ -94,12 +94,12 @@ fn cost(index: &Index<'_>, line: &Line, truck: usize, gap: usize, job: usize, no
         metres.is_finite().then(|| (metres, index.drive_at_ms(from, to, end.start_ms)))
     };
     let (mut at, mut metres, mut work_ms) = (from, 0.0, 0);
-    for node in nodes.iter().copied().chain([to]) {
-        let (leg_m, leg_ms) = leg(at, node)?;
-        metres += leg_m;
-        work_ms += leg_ms + if node == to { 0 } else { index.service_ms[node] };
-        at = node;
+    for node in nodes {
+        let (leg_m, leg_ms) = leg(at, *node)?;
+        (at, metres, work_ms) = (*node, metres + leg_m, work_ms + leg_ms + index.service_ms[*node]);
     }
+    let (last_m, last_ms) = leg(at, to)?;
+    (metres, work_ms) = (metres + last_m, work_ms + last_ms);
     if !idle {
         let (old_m, old_ms) = leg(from, to)?;
         metres -= old_m;

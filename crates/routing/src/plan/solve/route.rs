@@ -48,6 +48,8 @@ pub(super) struct Line {
     /// Start, visits, end.
     pub nodes: Vec<usize>,
     pub leave: Vec<Moment>,
+    /// Metres and milliseconds of the leg across each gap, at the reference time.
+    pub legs: Vec<(f64, i64)>,
     /// Latest arrivals before and after the break.
     pub latest: Vec<(i64, i64)>,
     /// For each gap and compartment: kilograms, litres and payload left, negative without a later disposal.
@@ -143,6 +145,7 @@ impl Line {
         let last = self.nodes.len() - 1;
         self.leave.clear();
         self.trip_began_ms.clear();
+        self.legs.clear();
         self.distance_m = 0.0;
         let release = |nodes: &[usize]| {
             let trip = nodes.iter().take_while(|node| **node < index.jobs);
@@ -159,7 +162,9 @@ impl Line {
         self.trip_began_ms.push(trip_ms);
         for place in 1..=last {
             let (from, node) = (self.nodes[place - 1], self.nodes[place]);
-            self.distance_m += index.metres(from, node);
+            let metres = index.metres(from, node);
+            self.distance_m += metres;
+            self.legs.push((metres, index.drive_ms(from, node)));
             let arrival = if index.is_static {
                 moment.drive(index.drive_ms(from, node), end.pause)
             } else {

@@ -19,6 +19,8 @@ use crate::plan::problem::Problem;
 const BLINK: f64 = 0.01;
 /// Optional jobs that are left out and tried again in one step, at most.
 const ABSENT_TRIED: usize = 12;
+/// Absent jobs from which on a search does not begin with regret.
+const MOST_BY_REGRET: usize = 150;
 /// Iterations between two looks at the clock.
 const LOOK_AT_CLOCK: u64 = 16;
 
@@ -56,6 +58,10 @@ impl Solver for RuinRecreate {
             None => State::empty(&index),
         };
         state.begin();
+        // Regret weighs all against all; a whole day is begun with one after the other.
+        if state.absent.len() > MOST_BY_REGRET {
+            recreate(&index, &mut state, &mut rng);
+        }
         insert_by_regret(&index, &mut state, &mut rng, &mut || budget.is_over());
         let (best, iterations) = self.anneal(&index, state, budget, &mut rng);
         let plan = build::plan(&index, best, &mut rng);
@@ -109,7 +115,8 @@ fn recreate(index: &Index<'_>, state: &mut State, rng: &mut SmallRng) {
     // What was out before this step may be much where much is optional: a few of it are enough.
     let (new, old) = state.new_and_old_absent();
     let mut queue = new.to_vec();
-    queue.extend(old.choose_multiple(rng, ABSENT_TRIED));
+    let first = new.is_empty() && old.len() > MOST_BY_REGRET;
+    queue.extend(old.choose_multiple(rng, if first { old.len() } else { ABSENT_TRIED }));
     queue.shuffle(rng);
     let key: fn(&Index<'_>, usize) -> f64 = match rng.random_range(0..11) {
         0..4 => |_, _| 0.0,

@@ -24,7 +24,9 @@ fn accepted(problem: &Problem, plan: &Plan) {
 
 #[test]
 fn plans_of_mixed_days_are_accepted() {
-    for seed in 0..12 {
+    // More by hand: WS_PLAN_SEEDS=500 cargo test -p ws-routing mixed_days
+    let seeds = std::env::var("WS_PLAN_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    for seed in 0..seeds {
         let mut problem = day(seed, 30 + 10 * (seed as usize % 4));
         if seed % 2 == 1 {
             problem.load_basis = LoadBasis::P90;
@@ -33,6 +35,14 @@ fn plans_of_mixed_days_are_accepted() {
         let served: usize = plan.routes.iter().map(|route| route.sites().count()).sum();
         assert_eq!(served + plan.skipped.len(), problem.jobs.len());
         assert!(plan.skipped.iter().all(|skip| skip.reason == SkipReason::NotNeeded), "seed {seed}: all mandatory ones fit");
+        // The rest of the same day from any moment on, with a truck less.
+        let mut rest = at_moment(&problem, &plan, 6 * HOUR_MS + (seed as i64 * 37 % 400) * MINUTE_MS);
+        let down = seed as usize % rest.vehicles.len();
+        rest.vehicles[down].out_of_service = true;
+        if overtime_needed(&rest).unwrap().is_empty() {
+            let answer = RuinRecreate::repair().solve(&rest, &Budget::iterations(40), seed, Some(&plan)).unwrap();
+            accepted(&rest, &answer.plan);
+        }
     }
 }
 

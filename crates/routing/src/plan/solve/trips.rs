@@ -34,7 +34,7 @@ pub(super) fn without_idle_disposals(index: &Index<'_>, truck: usize, nodes: Vec
 pub(super) fn split_again(index: &Index<'_>, state: &mut State, truck: usize) {
     let line = &state.lines[truck];
     let end = &index.trucks[truck];
-    if !line.is_used() || end.loaded || line.free_from > 0 {
+    if line.closed || !line.is_used() || end.loaded || line.free_from > 0 {
         return;
     }
     let layout = &index.layouts[end.layout];

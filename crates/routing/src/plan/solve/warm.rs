@@ -50,9 +50,14 @@ fn nodes_of(index: &Index<'_>, state: &State, truck: usize, route: &Route, jobs:
     nodes
 }
 
+/// Puts `nodes` into the free part of a line, as they are if they can be, else as many as can be.
 pub(super) fn take_over(index: &Index<'_>, state: &mut State, truck: usize, nodes: Vec<usize>) {
     let line = &state.lines[truck];
+    if line.closed {
+        return;
+    }
     let free_from = line.free_from;
+    let nodes: Vec<usize> = nodes.into_iter().filter(|node| *node >= index.jobs || state.truck_of[*node] == ABSENT).collect();
     let (head, tail) = (line.nodes[..=free_from].to_vec(), line.nodes[free_from + 1..].to_vec());
     let with = |middle: &[usize], tail: &[usize]| {
         let mut all = head.clone();
