@@ -1,2 +1,4 @@
 //! Routes for waste collection: the road network and what the fleet's own positions say about it, the planning problem,
 //! solvers behind one trait, and a checker that shares no code with them.
+
+pub mod roads;
