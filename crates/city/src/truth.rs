@@ -1,8 +1,10 @@
 //! What really happened, beside what the events say: levels at any time, every emptying, every fault, every true mounting.
 
 use crate::city::City;
+use crate::driving::Drive;
 use crate::faults::{Fault, FaultKind};
 use crate::fill::physical_level;
+use ws_routing::roads::Direction;
 
 /// An emptying that took place, whether or not anybody reported it.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,5 +127,18 @@ impl<'a> Truth<'a> {
     pub fn next_visit_ms(&self, container_id: &str) -> Option<i64> {
         let container = &self.city.layout.containers[self.city.container_index(container_id)?];
         self.city.next_visits[container.site]
+    }
+
+    /// True speed of a segment in a direction, m/s: what a vehicle that keeps up drives. `None` for an unknown segment. Incidents
+    /// older than 8 days are forgotten.
+    pub fn road_speed_mps(&self, segment_id: &str, direction: Direction, at_ms: i64) -> Option<f64> {
+        let graph = &self.city.streets.graph;
+        let edge = graph.segment(segment_id)?.edge(direction);
+        Some(self.city.congestion.mps(graph, &self.city.fill.clock, edge, at_ms))
+    }
+
+    /// All drives since [`City::keep_drives`], segment by segment, each truck's in order of time.
+    pub fn drives(&self) -> &'a [Drive] {
+        self.city.drives.as_deref().unwrap_or_default()
     }
 }

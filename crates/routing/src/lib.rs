@@ -1,4 +1,7 @@
 //! Routes for waste collection: the road network and what the fleet's own positions say about it, the planning problem,
 //! solvers behind one trait, and a checker that shares no code with them.
 
+mod bytes;
+pub mod matching;
 pub mod roads;
+pub mod traffic;

@@ -32,6 +32,7 @@ pub use geo::{Place, Plane, Point, nearest_on, turn_deg};
 pub use geojson::{Import, ReadError, Reading, read, write};
 pub use graph::{Direction, Edge, RoadGraph, Segment};
 pub use matrix::{Matrix, matrix};
+pub(crate) use search::{Limit, On};
 pub use search::{Route, Search};
 pub use snap::Snap;
 pub use speeds::{FreeFlow, HOURS_PER_WEEK, Profile, Speeds, WEEK_MS, Weights, hour_of_week};
