@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 use ws_city::{City, CityConfig, Drive, Event, FaultRates};
-use ws_routing::matching::{Fix, Matcher, Options, Traversal, Verdict, VehicleState};
+use ws_routing::matching::{Fix, Matcher, Options, Traversal, VehicleState, Verdict};
 use ws_routing::roads::{Edge, Place, RoadGraph};
 use ws_routing::traffic::{AreaState, SpeedRow, Traffic, TrafficOptions, area_of};
 

@@ -18,6 +18,8 @@ const PARK_MS: i64 = 12 * SECOND_MS;
 const TOP_MPS: f64 = 19.0;
 /// Setting out makes a position of its own, unless there was one just now.
 const LEAST_TICK_MS: i64 = 5 * SECOND_MS;
+/// Share of the error of one position that is still there in the next one.
+const PUSH_KEPT: f64 = 0.75;
 /// Time between the positions of a truck that stands with its engine on.
 const STANDING_TICK_MS: i64 = MINUTE_MS;
 
@@ -233,21 +235,22 @@ impl City {
         let behind_ms = duty.clock_behind.filter(|(until_ms, _)| now_ms < *until_ms).map_or(0, |(_, behind_ms)| behind_ms);
         truck.position_ms = now_ms;
         let rng = &mut truck.gps_rng;
-        let accuracy_m = rng.between(2.5, 9.0);
+        // Reflections push all positions of a minute the same way, most between the high houses of the middle.
+        let from_middle = now.point.x_m.hypot(now.point.y_m) / self.config.radius_m;
+        let push_m = 2.5 + 6.0 * (1.0 - 2.0 * from_middle).clamp(0.0, 1.0);
+        let (kept, fresh) = (PUSH_KEPT, push_m * (1.0 - PUSH_KEPT * PUSH_KEPT).sqrt());
+        truck.gps_push_m = truck.gps_push_m.map(|push_m| push_m * kept + fresh * rng.normal());
+        let noise_m = rng.between(1.5, 5.5);
+        let accuracy_m = 1.5 * noise_m.hypot(push_m);
         let jump_m = if rng.chance(self.config.faults.position_jump_share) { rng.between(150.0, 1_500.0) } else { 0.0 };
         let turn = rng.unit() * std::f64::consts::TAU;
-        let off = |normal: f64, jump: f64| accuracy_m * 0.6 * normal + jump_m * jump;
-        let point = Point { x_m: now.point.x_m + off(rng.normal(), turn.cos()), y_m: now.point.y_m + off(rng.normal(), turn.sin()) };
+        let off = [turn.cos(), turn.sin()].map(|part| noise_m * rng.normal() + jump_m * part);
+        let point = Point { x_m: now.point.x_m + truck.gps_push_m[0] + off[0], y_m: now.point.y_m + truck.gps_push_m[1] + off[1] };
         let moving = now.mps > 0.0;
         let heading_deg = (now.heading_deg + 6.0 * rng.normal()).rem_euclid(360.0).min(359.4);
         let speed_mps = if moving { now.mps * rng.between(0.9, 1.1) } else { 0.15 * rng.normal().abs() };
-        let fix = Fix {
-            at: degrees(graph, point),
-            speed_mps,
-            heading_deg: moving.then_some(heading_deg),
-            accuracy_m,
-            odometer_m: truck.odometer_m + now.driven_m,
-        };
+        let fix =
+            Fix { at: degrees(graph, point), speed_mps, heading_deg: moving.then_some(heading_deg), accuracy_m, odometer_m: truck.odometer_m + now.driven_m };
         let latency_ms = rng.int(300, 2_500);
         let vehicle_id = truck.id.clone();
         let sent_ms = match outage {

@@ -32,6 +32,8 @@ pub(crate) struct Truck {
     pub rng: Rng,
     /// Errors of its positions: apart, so that they do not change what it does.
     pub gps_rng: Rng,
+    /// Error that its positions share for a while, m east and north.
+    pub gps_push_m: [f64; 2],
     /// When it last sent its position.
     pub position_ms: i64,
     pub duty: Option<Duty>,
@@ -114,6 +116,7 @@ impl Truck {
                     brake_wear: rng.between(0.05, 0.8),
                     hydraulic_wear: rng.between(0.0, 0.5),
                     fault_codes: Vec::new(),
+                    gps_push_m: [0.0; 2],
                     position_ms: config.start_ms,
                     gps_rng: Rng::derive(config.seed, "gps", index as u64),
                     rng,

@@ -2,9 +2,9 @@
 
 use crate::calendar::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::city::{Action, City};
+use crate::congestion::Incident;
 use crate::events::{Sky, facility_status, road_closure, weather_forecast, weather_observed};
 use crate::faults::FaultKind;
-use crate::congestion::Incident;
 use crate::references::CALENDAR_DAYS;
 use crate::rng::{Rng, hash2, rough_normal};
 use crate::rounds::SHIFT_STARTS_MS;

@@ -38,7 +38,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let stood_ms: i64 = stops.iter().map(|stop| stop.until_ms - stop.from_ms).sum();
         let moved_ms: i64 = moves.iter().map(|one| one.until_ms - one.from_ms).sum();
         let moved_km: f64 = moves.iter().map(|one| one.crow_m).sum::<f64>() / 1e3;
-        println!("\nstops of {least_s} s and more within {radius_m} m: {} ({:.1} a truck), {dropped} rows dropped", stops.len(), per(stops.len(), trucks.len()));
+        println!(
+            "\nstops of {least_s} s and more within {radius_m} m: {} ({:.1} a truck), {dropped} rows dropped",
+            stops.len(),
+            per(stops.len(), trucks.len())
+        );
         println!("  {:.1} h standing, {:.1} h moving, of {:.1} h from first to last row", hours(stood_ms), hours(moved_ms), hours(covered_ms));
         let lengths: Vec<f64> = stops.iter().map(|stop| (stop.until_ms - stop.from_ms) as f64 / 60_000.0).collect();
         println!("  minutes of a stop:                p10 {:.1}, median {:.1}, p90 {:.1}", at(&lengths, 0.1), at(&lengths, 0.5), at(&lengths, 0.9));

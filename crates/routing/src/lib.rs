@@ -4,4 +4,5 @@
 mod bytes;
 pub mod matching;
 pub mod roads;
+pub mod stage;
 pub mod traffic;

@@ -24,6 +24,7 @@ mod drive;
 mod matcher;
 mod model;
 mod row;
+mod stage;
 mod state;
 mod stops;
 #[cfg(test)]
@@ -31,5 +32,6 @@ mod tests;
 
 pub use matcher::{Matcher, Observed};
 pub use row::{Fix, Options, Traversal, Verdict};
+pub use stage::MatchStage;
 pub use state::{StateError, VehicleState};
 pub use stops::{Move, Stayed, Stop, StopOptions, StopState};

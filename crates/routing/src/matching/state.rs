@@ -1,10 +1,10 @@
 //! What is known of a vehicle between two rows, and its byte form. Bounded: a window of steps, a few hundred gathered rows.
 
-use crate::bytes::{Reader, Writer};
 use super::chain::{Chain, Decided, Step};
 use super::drive::{Drive, Driving};
 use super::model::Candidate;
 use super::row::Fix;
+use crate::bytes::{Reader, Writer};
 use crate::roads::{Edge, Place, Point};
 
 /// Gathered rows at most: an outage of hours at one a minute. When they are full they are matched as they are.
@@ -53,6 +53,11 @@ pub enum StateError {
 }
 
 impl VehicleState {
+    /// Time of the newest row, UTC ms.
+    pub fn newest_ms(&self) -> Option<i64> {
+        self.newest_ms
+    }
+
     /// Its byte form.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut to = Writer::default();

@@ -186,8 +186,7 @@ mod tests {
 
     #[test]
     fn a_stay_is_a_stop_from_its_shortest_length_on_and_moves_lie_between() {
-        let rows =
-            [(0, 0.0, None), (60, 400.0, None), (120, 410.0, None), (240, 395.0, None), (300, 900.0, None), (360, 905.0, None), (420, 1_500.0, None)];
+        let rows = [(0, 0.0, None), (60, 400.0, None), (120, 410.0, None), (240, 395.0, None), (300, 900.0, None), (360, 905.0, None), (420, 1_500.0, None)];
         let (stops, moves, _) = observe(&rows);
         assert_eq!(stops.len(), 1, "a minute is no stop: {stops:?}");
         assert_eq!((stops[0].from_ms, stops[0].until_ms, stops[0].fixes), (60_000, 240_000, 3));

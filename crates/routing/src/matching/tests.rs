@@ -287,3 +287,30 @@ fn without_odometer_course_or_speed_most_of_it_is_still_right() {
     let (traversals, _) = matched(&graph, &bare);
     assert!(found_share(&trip.route, &traversals) > 0.8, "{}", found_share(&trip.route, &traversals));
 }
+
+/// A network of OpenStreetMap, which has bends, roundabouts, bridges and short pieces that no grid has.
+/// `scripts/roads-sample FOLDER` makes one.
+#[test]
+fn drives_on_a_real_network_are_found() {
+    let Ok(path) = std::env::var("WS_ROADS_FILE") else {
+        eprintln!("SKIPPED: no road network is at hand; make one with scripts/roads-sample and set WS_ROADS_FILE to it");
+        return;
+    };
+    let text = std::fs::read(path).unwrap();
+    let graph = Arc::new(crate::roads::read(text.as_slice(), Default::default()).unwrap().graph);
+    assert!(graph.main_share() > 0.7, "{}", graph.main_share());
+    let main: Vec<_> = graph.all().filter(|segment| graph.in_main(*segment)).collect();
+    let at = |index: usize| {
+        let point = graph.at(main[index % main.len()], 10.0, crate::roads::Direction::Forward).0;
+        (point.x_m, point.y_m)
+    };
+    let (mut right_m, mut found_m) = (0.0, 0.0);
+    for index in 0..60 {
+        let trip = trip(&graph, at(index * 97), at(index * 61 + 300), 0.7, 20.0, START_MS, 5e6);
+        for traversal in matched(&graph, &trip.fixes).0 {
+            found_m += traversal.metres;
+            right_m += if trip.route.edges.contains(&traversal.edge) { traversal.metres } else { 0.0 };
+        }
+    }
+    assert!(found_m > 20_000.0 && right_m > 0.95 * found_m, "{right_m} of {found_m}");
+}

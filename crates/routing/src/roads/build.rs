@@ -137,6 +137,7 @@ impl GraphBuilder {
             main: Vec::new(),
             grid: Grid::default(),
             fingerprint: 0,
+            fastest_mps: segments.iter().map(|segment| segment.free_flow_mps as f32).fold(1.0, f32::max),
         };
         let mut nodes: HashMap<(i64, i64), u32> = HashMap::new();
         for segment in &segments {

@@ -294,6 +294,9 @@ mod tests {
         assert!(message("{\"type\":\"Feature\"}\nnonsense\n").starts_with("line 2: "));
         assert!(message("{\"type\": \"FeatureCollection\",\n\"features\": [\n").contains("EOF"));
         assert!(message("").contains("no segment"));
-        assert!(message(r#"{"type":"Feature","geometry":{"type":"LineString","coordinates":[[0,0],[0,95]]},"properties":{"highway":"primary"}}"#).contains("is no place"));
+        assert!(
+            message(r#"{"type":"Feature","geometry":{"type":"LineString","coordinates":[[0,0],[0,95]]},"properties":{"highway":"primary"}}"#)
+                .contains("is no place")
+        );
     }
 }

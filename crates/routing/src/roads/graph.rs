@@ -88,6 +88,8 @@ pub struct RoadGraph {
     pub(super) main: Vec<bool>,
     pub(super) grid: Grid,
     pub(super) fingerprint: u64,
+    /// Greatest free flow.
+    pub(super) fastest_mps: f32,
 }
 
 impl RoadGraph {
@@ -142,6 +144,11 @@ impl RoadGraph {
     /// Speed when nothing is in the way, m/s.
     pub fn free_flow_mps(&self, segment: Segment) -> f64 {
         f64::from(self.free_flow_mps[segment.0 as usize])
+    }
+
+    /// Greatest free flow of all, m/s.
+    pub fn fastest_mps(&self) -> f64 {
+        self.fastest_mps.into()
     }
 
     /// Class of the road.

@@ -103,8 +103,8 @@ impl Search {
     /// Goes from the seeds to all targets (or the nearest of them when a goal is given) within a limit; see `found`.
     pub(crate) fn explore(&mut self, graph: &RoadGraph, weights: &dyn Weights, seeds: &[On], targets: &[On], limit: Limit, goal: Option<Point>) {
         self.begin(graph, targets);
-        let fastest_mps = weights.fastest_mps(graph);
-        let hope = |node: u32| goal.map_or(0.0, |goal| graph.node_point(node).distance_m(goal) / fastest_mps * HOPE);
+        let goal = goal.map(|goal| (goal, HOPE / weights.fastest_mps(graph)));
+        let hope = |node: u32| goal.map_or(0.0, |(goal, s_per_m)| graph.node_point(node).distance_m(goal) * s_per_m);
         let mut best = f64::INFINITY;
         for (index, seed) in seeds.iter().enumerate() {
             for (target, on) in targets.iter().enumerate().filter(|(_, on)| on.edge == seed.edge && on.at_m >= seed.at_m) {

@@ -45,12 +45,8 @@ impl Weights for FreeFlow {
     }
 
     fn fastest_mps(&self, graph: &RoadGraph) -> f64 {
-        fastest_free_flow(graph)
+        graph.fastest_mps()
     }
-}
-
-fn fastest_free_flow(graph: &RoadGraph) -> f64 {
-    graph.free_flow_mps.iter().copied().fold(1.0, f32::max).into()
 }
 
 /// Usual speeds by hour of the week: shares of free flow by class, and single edges that are known better.
@@ -158,7 +154,7 @@ impl Weights for Speeds<'_> {
 
     fn fastest_mps(&self, graph: &RoadGraph) -> f64 {
         let live = self.live.values().map(|(factor, _)| factor.min(2.0)).fold(1.0, f32::max);
-        fastest_free_flow(graph) * f64::from(self.profile.greatest) * f64::from(live)
+        graph.fastest_mps() * f64::from(self.profile.greatest) * f64::from(live)
     }
 }
 

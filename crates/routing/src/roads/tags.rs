@@ -124,7 +124,8 @@ mod tests {
         let found = road(json!({"highway": "secondary", "oneway": "yes", "maxspeed": "60"})).unwrap();
         assert_eq!((found.class, found.ways), (RoadClass::Secondary, Ways::Forward));
         assert!((found.free_flow_mps - 15.0).abs() < 1e-9, "nine tenths of 60 km/h");
-        let gdal = road(json!({"highway": "residential", "osm_id": "7", "other_tags": "\"lanes\"=>\"2\",\"oneway\"=>\"-1\",\"maxspeed\"=>\"20 mph\""})).unwrap();
+        let gdal =
+            road(json!({"highway": "residential", "osm_id": "7", "other_tags": "\"lanes\"=>\"2\",\"oneway\"=>\"-1\",\"maxspeed\"=>\"20 mph\""})).unwrap();
         assert_eq!(gdal.ways, Ways::Backward);
         assert!((gdal.free_flow_mps - 0.7 * 20.0 * 0.447_04).abs() < 1e-9);
         assert_eq!(road(json!({"highway": "tertiary", "junction": "roundabout"})).unwrap().ways, Ways::Forward);

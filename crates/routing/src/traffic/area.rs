@@ -13,7 +13,7 @@ const AREA_SIDE_M: f64 = 1_500.0;
 const PART_LEAST_M: f64 = 60.0;
 /// Imaginary samples that draw news towards nothing new.
 const LENT_LIVE_CLASS: f64 = 4.0;
-const LENT_LIVE_EDGE: f64 = 1.5;
+const LENT_LIVE_EDGE: f64 = 4.0;
 
 /// Id of the area that a segment's middle lies in.
 pub fn area_of(graph: &RoadGraph, segment: Segment) -> String {
@@ -82,6 +82,11 @@ impl Traffic {
         rows
     }
 
+    /// When the next window can be closed, UTC ms.
+    pub fn next_close_ms(&self, state: &AreaState) -> Option<i64> {
+        state.windows.next_close_ms(&self.options)
+    }
+
     /// Typical speed of an edge at a time, m/s: by its own drives, those of its class around it, or free flow.
     pub fn typical_mps(&self, state: &AreaState, edge: Edge, at_ms: i64) -> f64 {
         self.graph.free_flow_mps(edge.segment()) * self.typical(state, edge, self.hour(at_ms)).exp()
@@ -109,10 +114,7 @@ impl Traffic {
     /// Samples behind what is typical: of the edge, and of its class in the kind of day and hour.
     pub fn samples(&self, state: &AreaState, edge: Edge, at_ms: i64) -> (f64, f64) {
         let class = state.classes.get(&(self.graph.class(edge.segment()) as u8));
-        (
-            state.edges.get(&edge).map_or(0.0, |own| own.samples().into()),
-            class.map_or(0.0, |class| class.samples(self.hour(at_ms)).into()),
-        )
+        (state.edges.get(&edge).map_or(0.0, |own| own.samples().into()), class.map_or(0.0, |class| class.samples(self.hour(at_ms)).into()))
     }
 
     /// Whether enough vehicles drove an edge that its typical speed tells of no single one.

@@ -19,6 +19,7 @@ mod area;
 mod book;
 mod habits;
 mod options;
+mod stage;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -27,4 +28,5 @@ mod windows;
 pub use area::{Traffic, area_of};
 pub use book::SpeedBook;
 pub use options::{Passage, SpeedRow, TrafficOptions};
+pub use stage::TrafficStage;
 pub use state::{AreaState, AreaStateError};

@@ -71,7 +71,10 @@ fn habits_are_learnt_by_hour_and_lent_to_neighbours() {
         for (index, edge) in primary[..10].iter().enumerate() {
             for (hour, share) in [(8, 0.5), (12, 0.9)] {
                 let own = if index == 0 { 0.7 } else { 1.0 };
-                traffic.observe(&mut state, &passage(*edge, index as u64, MONDAY_MS + (day * 24 + hour) * HOUR_MS + index as i64 * MINUTE_MS, free_mps * share * own));
+                traffic.observe(
+                    &mut state,
+                    &passage(*edge, index as u64, MONDAY_MS + (day * 24 + hour) * HOUR_MS + index as i64 * MINUTE_MS, free_mps * share * own),
+                );
             }
         }
     }

@@ -32,6 +32,12 @@ impl Windows {
         }
     }
 
+    /// When the first of the open windows may close, UTC ms.
+    pub(super) fn next_close_ms(&self, options: &TrafficOptions) -> Option<i64> {
+        let end = |(tier, start_ms): &(u8, i64)| Some(start_ms + options.windows_ms.get(usize::from(*tier))? + options.grace_ms);
+        self.open.keys().filter_map(end).min()
+    }
+
     /// Closes what ended before the watermark.
     pub(super) fn close(&mut self, options: &TrafficOptions, watermark_ms: i64, free_flow: impl Fn(Edge) -> f64, rows: &mut Vec<SpeedRow>) {
         // Lower tiers first: what they do not publish moves up before the upper ones are looked at.
