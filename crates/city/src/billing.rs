@@ -3,8 +3,8 @@
 use crate::calendar::{DAY_MS, HOUR_MS, day_of_month};
 use crate::city::{Action, City};
 use crate::customers::Invoice;
-use crate::loyalty::{PRICES_TOLD_DAYS, TERM_DAYS, Trouble};
 use crate::events_office::{InvoiceChange, Payment, contract_event, invoice_event, payment_event};
+use crate::loyalty::{PRICES_TOLD_DAYS, TERM_DAYS, Trouble};
 use crate::references::customer_reference;
 
 /// Days between notice and end.

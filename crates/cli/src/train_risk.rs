@@ -245,8 +245,12 @@ mod tests {
     fn a_simulated_past_gives_rows_facts_and_truth() {
         let registry = plans::registry(None).unwrap();
         let mut history = History::simulated(Of::Churn, 30, 60, 3, &registry).unwrap();
-        let customers: BTreeSet<String> =
-            history.features.batches().iter().flat_map(|b| b.column_by_name("customer_id").unwrap().as_string::<i32>().iter().flatten().map(str::to_string).collect::<Vec<_>>()).collect();
+        let customers: BTreeSet<String> = history
+            .features
+            .batches()
+            .iter()
+            .flat_map(|b| b.column_by_name("customer_id").unwrap().as_string::<i32>().iter().flatten().map(str::to_string).collect::<Vec<_>>())
+            .collect();
         assert!(customers.len() > 20, "{customers:?}");
         assert!(history.facts.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>() >= customers.len());
         assert!(history.truth.len() > 25 * customers.len() && history.truth.values().all(|p| (0.0..1.0).contains(p)));

@@ -138,7 +138,8 @@ fn features(map: &TableMap, map_path: &Path, file: &Path) -> Result<UnitRows, Fa
     // The plan tells which topic is wanted; the schema must be there before it is checked.
     let path = map_path.parent().unwrap_or(Path::new(".")).join(topology);
     let topic: Arc<str> = format!("proxy.{}", path.file_stem().and_then(|s| s.to_str()).unwrap_or("table")).into();
-    let fields: Vec<serde_json::Value> = values.iter().map(|at| serde_json::json!({ "name": names[*at], "type": ["null", "double"], "default": null })).collect();
+    let fields: Vec<serde_json::Value> =
+        values.iter().map(|at| serde_json::json!({ "name": names[*at], "type": ["null", "double"], "default": null })).collect();
     let time = serde_json::json!({ "name": "observed_at", "type": { "type": "long", "logicalType": "timestamp-millis" } });
     let key = serde_json::json!({ "name": unit, "type": "string" });
     let fields: Vec<serde_json::Value> = [key, time].into_iter().chain(fields).collect();

@@ -73,9 +73,7 @@ impl GbdtPredictor {
         let (roles, width, outputs): (&[&str], usize, SchemaRef) = match &manifest.decoder {
             Decoder::Fill { .. } => (&FILL_ROLES, manifest.features.len() + 1, fill::schema()),
             Decoder::Score { column, .. } => (&[SCORE_ROLE], manifest.features.len(), Arc::new(Schema::new(vec![Field::new(column, DataType::Float64, true)]))),
-            Decoder::Risk { life, .. } => {
-                (if life.is_some() { &RISK_ROLES } else { &RISK_ROLES[..1] }, manifest.features.len(), risk::schema(life.is_some()))
-            }
+            Decoder::Risk { life, .. } => (if life.is_some() { &RISK_ROLES } else { &RISK_ROLES[..1] }, manifest.features.len(), risk::schema(life.is_some())),
         };
         let mut trees = Vec::new();
         for role in roles {
@@ -228,7 +226,13 @@ impl GbdtPredictor {
     /// Numbers that an answer has.
     fn numbers(&self) -> usize {
         match &self.manifest.decoder {
-            Decoder::Risk { life, .. } => if life.is_some() { 4 } else { 1 },
+            Decoder::Risk { life, .. } => {
+                if life.is_some() {
+                    4
+                } else {
+                    1
+                }
+            }
             Decoder::Fill { .. } | Decoder::Score { .. } => self.outputs.fields().len(),
         }
     }

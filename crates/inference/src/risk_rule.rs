@@ -48,8 +48,12 @@ const CHURN: [Term; 8] = [
 ];
 
 /// Points of `maintenance-risk`: active fault codes and a part that behaves worse than it did after its last repair.
-const MAINTENANCE: [Term; 4] =
-    [above("codes_1d", 0.0, 20.0, 0.06), above("codes_7d", 0.0, 60.0, 0.03), above("codes_30d", 0.0, 100.0, 0.01), above("hours_since_repair", 300.0, 900.0, 0.0012)];
+const MAINTENANCE: [Term; 4] = [
+    above("codes_1d", 0.0, 20.0, 0.06),
+    above("codes_7d", 0.0, 60.0, 0.03),
+    above("codes_30d", 0.0, 100.0, 0.01),
+    above("hours_since_repair", 300.0, 900.0, 0.0012),
+];
 
 /// A score card.
 pub struct RiskRule {
@@ -100,11 +104,7 @@ impl RiskRule {
             })
             .collect();
         let log_odds = self.base_log_odds + points.iter().sum::<f64>();
-        RiskRow {
-            risk: 1.0 / (1.0 + (-log_odds).exp()),
-            life: [f64::NAN; 3],
-            drivers: risk::drivers(&self.specs, values, &points, MOST_DRIVERS),
-        }
+        RiskRow { risk: 1.0 / (1.0 + (-log_odds).exp()), life: [f64::NAN; 3], drivers: risk::drivers(&self.specs, values, &points, MOST_DRIVERS) }
     }
 
     fn try_predict(&self, rows: &RecordBatch) -> Result<Prediction, ModelError> {

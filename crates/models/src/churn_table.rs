@@ -225,12 +225,7 @@ impl Learner<'_> {
             return Err(TrainError::TooLittle { message: "no sizes of trees to choose from".to_owned(), hint: "name at least one" });
         };
         let calibrations = [Calibration::default(), isotonic(&said), platt(&said)];
-        Ok(Fitted {
-            trees: self.grow(rows, &self.options.candidates[candidate], seed)?,
-            candidate,
-            calibration: choose_calibration(&said, seed),
-            calibrations,
-        })
+        Ok(Fitted { trees: self.grow(rows, &self.options.candidates[candidate], seed)?, candidate, calibration: choose_calibration(&said, seed), calibrations })
     }
 
     fn grow(&self, rows: &[usize], sizes: &BoostOptions, seed: u64) -> Result<TreeModel, TrainError> {
@@ -251,9 +246,7 @@ pub(crate) fn choose_calibration(said: &[(f64, bool)], seed: u64) -> usize {
     let halves = stratified(&labels, 2, seed.wrapping_add(5));
     let mut losses = [0.0; 3];
     for half in 0..2 {
-        let part = |wanted: bool| -> Vec<(f64, bool)> {
-            said.iter().zip(&halves).filter(|(_, of)| (**of == half) == wanted).map(|(pair, _)| *pair).collect()
-        };
+        let part = |wanted: bool| -> Vec<(f64, bool)> { said.iter().zip(&halves).filter(|(_, of)| (**of == half) == wanted).map(|(pair, _)| *pair).collect() };
         let (fitting, judging) = (part(true), part(false));
         for (loss, calibration) in losses.iter_mut().zip([Calibration::default(), isotonic(&fitting), platt(&fitting)]) {
             *loss += log_loss(&judging.iter().map(|(raw, truth)| (calibration.apply(*raw), *truth)).collect::<Vec<_>>());

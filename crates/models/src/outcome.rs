@@ -280,14 +280,7 @@ mod tests {
     const DAY: i64 = 24 * H;
 
     fn level(id: &str, at_ms: i64) -> Predicted {
-        Predicted {
-            id: id.into(),
-            subject: "d".into(),
-            at_ms,
-            question: Question::Level { ahead_ms: 24 * H },
-            quantiles: [0.4, 0.5, 0.6],
-            holdout: false,
-        }
+        Predicted { id: id.into(), subject: "d".into(), at_ms, question: Question::Level { ahead_ms: 24 * H }, quantiles: [0.4, 0.5, 0.6], holdout: false }
     }
 
     fn churn(id: &str, subject: &str, holdout: bool) -> Predicted {
@@ -366,7 +359,10 @@ mod tests {
                 0..=2 => {
                     made += 1;
                     let quantiles = [0.1, 0.2, 0.3];
-                    end(ledger.predict(Predicted { id: format!("p{step}"), subject, at_ms, question, quantiles, holdout: step % 9 == 0 }).into_iter().collect());
+                    end(ledger
+                        .predict(Predicted { id: format!("p{step}"), subject, at_ms, question, quantiles, holdout: step % 9 == 0 })
+                        .into_iter()
+                        .collect());
                 }
                 3 => end(ledger.happened(&subject, Happened::Reading(random.random()), at_ms)),
                 4 => end(ledger.happened(&subject, Happened::Emptied, at_ms)),

@@ -212,10 +212,8 @@ impl VehicleFacts {
     pub fn add_hours(&mut self, rows: &RecordBatch) -> Result<(), TrainError> {
         let vehicles = text(rows, "vehicle_id")?;
         let times = times(rows, "observed_at")?;
-        let hours = column(rows, "engine_hours_h")?
-            .as_primitive_opt::<Float64Type>()
-            .ok_or_else(|| TrainError::column("engine_hours_h", "is not a number"))?
-            .clone();
+        let hours =
+            column(rows, "engine_hours_h")?.as_primitive_opt::<Float64Type>().ok_or_else(|| TrainError::column("engine_hours_h", "is not a number"))?.clone();
         for row in 0..rows.num_rows() {
             let Some(at_ms) = times[row] else { continue };
             self.newest_ms = self.newest_ms.max(at_ms);
@@ -303,7 +301,8 @@ mod tests {
         facts.ends.insert("b".into(), vec![(70 * DAY_MS, false)]);
         facts.treated.insert("c".into(), vec![20 * DAY_MS]);
         facts.known_until(200 * DAY_MS);
-        let ask = |customer: &str, day: i64| facts.outcome(customer, day * DAY_MS, 90 * DAY_MS);
+        let outcome = |facts: &CustomerFacts, customer: &str, day: i64| facts.outcome(customer, day * DAY_MS, 90 * DAY_MS);
+        let ask = |customer: &str, day: i64| outcome(&facts, customer, day);
         assert_eq!(ask("a", 10), RiskOutcome::Labelled { came: true, until_ms: 70 * DAY_MS });
         assert_eq!(ask("a", 41), RiskOutcome::NotAsked, "notice was given: no forecast any more");
         assert_eq!(ask("b", 10), RiskOutcome::Censored("contract_ended"), "a move is not churn");
@@ -314,7 +313,7 @@ mod tests {
         let mut counts = RiskCounts::default();
         for customer in ["a", "b", "c", "d"] {
             for day in 0..200 {
-                counts.add(&ask(customer, day));
+                counts.add(&outcome(&facts, customer, day));
             }
         }
         assert!(counts.adds_up() && counts.rows == 800 && counts.came > 0 && counts.expired > 0, "{counts}");

@@ -159,17 +159,13 @@ pub fn train_risk(
 ) -> Result<TrainedRisk, TrainError> {
     let (from_ms, to_ms) = (examples.iter().map(|e| e.at_ms).min().unwrap_or(0), examples.iter().map(|e| e.at_ms).max().unwrap_or(0));
     let split = Split::by_share(from_ms, to_ms, options.train_share, 0.0);
-    let part = |wanted: Part| -> Vec<usize> { (0..examples.len()).filter(|at| split.part(examples[*at].at_ms, examples[*at].until_ms) == Some(wanted)).collect() };
+    let part =
+        |wanted: Part| -> Vec<usize> { (0..examples.len()).filter(|at| split.part(examples[*at].at_ms, examples[*at].until_ms) == Some(wanted)).collect() };
     let (training, testing) = (part(Part::Train), part(Part::Test));
     let came = |rows: &[usize]| rows.iter().filter(|at| examples[**at].came).count();
     if came(&training) < 20 || came(&training) + 20 > training.len() || testing.is_empty() {
         return Err(TrainError::TooLittle {
-            message: format!(
-                "{} training rows ({} came), {} to test, of {counts}",
-                training.len(),
-                came(&training),
-                testing.len()
-            ),
+            message: format!("{} training rows ({} came), {} to test, of {counts}", training.len(), came(&training), testing.len()),
             hint: "give it a longer history: several times the horizon, with at least 20 events in its first part",
         });
     }
@@ -317,8 +313,7 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn bundle(&self, rows: [usize; 2]) -> Bundle {
-        let decoder =
-            Decoder::Risk { horizon_days: self.options.horizon_days, calibration: self.calibration.clone(), life: self.life, drivers: MOST_DRIVERS };
+        let decoder = Decoder::Risk { horizon_days: self.options.horizon_days, calibration: self.calibration.clone(), life: self.life, drivers: MOST_DRIVERS };
         let models = self.texts.iter().map(|(role, text)| (role.clone(), ModelFile { file: format!("{role}.txt"), checksum: checksum(text) })).collect();
         let manifest = Manifest {
             format: FORMAT,
@@ -368,8 +363,7 @@ fn specs(batches: &[RecordBatch], wanted: &[String]) -> Vec<FeatureSpec> {
 fn life_figures(predictor: &GbdtPredictor, learner: &Learner<'_>, training: &[usize], testing: &[usize], cap: f64) -> LifeFigures {
     let mut lives: Vec<f64> = training.iter().filter_map(|at| learner.examples[*at].life).collect();
     let median = quantile(&mut lives, 0.5);
-    let rows: Vec<([f64; 3], f64)> =
-        testing.iter().filter_map(|at| Some((predictor.remaining_life(learner.row(*at))?, learner.examples[*at].life?))).collect();
+    let rows: Vec<([f64; 3], f64)> = testing.iter().filter_map(|at| Some((predictor.remaining_life(learner.row(*at))?, learner.examples[*at].life?))).collect();
     LifeFigures {
         rows: rows.len(),
         capped: rows.iter().filter(|(_, life)| *life >= cap).count(),

@@ -20,9 +20,12 @@ fn a_telecoms_customers_are_ranked_far_better_than_by_chance() {
         eprintln!("SKIPPED: the telco data are absent; set WS_SHARED_DATA to the folder that holds churn/");
         return;
     };
-    let mut records = csv::ReaderBuilder::new().has_headers(false).from_path(path).unwrap().into_records().map(|record| -> Vec<String> {
-        record.unwrap().iter().map(str::to_owned).collect()
-    });
+    let mut records = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_path(path)
+        .unwrap()
+        .into_records()
+        .map(|record| -> Vec<String> { record.unwrap().iter().map(str::to_owned).collect() });
     let names = records.next().unwrap();
     let rows: Vec<Vec<String>> = records.collect();
     let table = Table::new(&names, &rows, "Churn", "Yes", &["customerID".to_owned()]).unwrap();

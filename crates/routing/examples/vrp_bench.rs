@@ -69,10 +69,7 @@ fn measure(set: &str, name: &str, problem: &Problem, known: f64, solver: &dyn So
 /// Name, problem and best known cost of each instance of a set.
 fn instances(folder: &Path, set: &str) -> Result<Vec<(String, Problem, f64)>, Box<dyn Error>> {
     match set {
-        "kim" => kim::PUBLISHED_MILES
-            .iter()
-            .map(|(name, miles)| Ok((format!("kim-{name}"), kim_problem(folder, name)?, *miles)))
-            .collect(),
+        "kim" => kim::PUBLISHED_MILES.iter().map(|(name, miles)| Ok((format!("kim-{name}"), kim_problem(folder, name)?, *miles))).collect(),
         "solomon" => {
             let known: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(folder.join("solomon/BKS.json"))?)?;
             let mut all = Vec::new();

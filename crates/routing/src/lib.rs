@@ -2,4 +2,9 @@
 //! solvers behind one trait, and a checker that shares no code with them.
 
 pub mod bench;
+mod bytes;
+pub mod matching;
 pub mod plan;
+pub mod roads;
+pub mod stage;
+pub mod traffic;

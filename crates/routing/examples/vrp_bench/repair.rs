@@ -23,7 +23,9 @@ pub fn run(folder: &Path, seconds: i64) -> Result<(), Box<dyn Error>> {
     let problem = kim_problem(folder, "444")?;
     let day = RuinRecreate::default().solve(&problem, &Budget::time(10_000, &clock), SEED, None)?;
     println!("# the day's plan: {:.2} miles, {} violations", day.plan.cost, check(&problem, &day.plan).len());
-    println!("set\titerations\tcases\tp50 ms\tp99 ms\tchecked\tviolations\tshare changed %\tcost of repair\tcost of full re-solve ({seconds} s)\tshare changed by it %");
+    println!(
+        "set\titerations\tcases\tp50 ms\tp99 ms\tchecked\tviolations\tshare changed %\tcost of repair\tcost of full re-solve ({seconds} s)\tshare changed by it %"
+    );
     for iterations in [0, 100, REPAIR_ITERATIONS, 1000] {
         let mut times_ms = Vec::new();
         let (mut repaired, mut solved, mut shares, mut full_shares, mut faults, mut compared) = (0.0, 0.0, 0.0, 0.0, 0, 0.0);

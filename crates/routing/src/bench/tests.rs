@@ -16,7 +16,9 @@ fn file(path: &str) -> Option<String> {
 
 #[test]
 fn kims_files_are_read_with_their_traps() {
-    for (name, stops, facilities, yards) in [("102", 99, 2, 897.0), ("277", 275, 1, 2132.5), ("335", 330, 4, 2011.0), ("444", 442, 1, 3991.3), ("804", 784, 19, 4620.0)] {
+    for (name, stops, facilities, yards) in
+        [("102", 99, 2, 897.0), ("277", 275, 1, 2132.5), ("335", 330, 4, 2011.0), ("444", 442, 1, 3991.3), ("804", 784, 19, 4620.0)]
+    {
         let Some(text) = file(&format!("kim2006/{name}_stop.txt")) else { return };
         let problem = kim::read(&text, 3).unwrap();
         assert_eq!((problem.jobs.len(), problem.facilities.len(), problem.vehicles.len()), (stops, facilities, 3), "{name}");
@@ -46,8 +48,6 @@ fn other_formats_are_read() {
     assert!(kim::read("no heads", 1).unwrap_err().to_string().contains("0 heads"));
     assert!(mtvrptwr::read("DEMAND_SECTION\nx y\n").unwrap_err().to_string().contains("line 2"));
 }
-
-
 
 #[test]
 fn short_searches_are_accepted_on_every_kind() {

@@ -215,7 +215,12 @@ fn lunch(vehicle: &Vehicle, truck: &mut Truck, route: &Route, place: usize, foun
     }
     if stop.leaves_ms - stop.arrives_ms != rule.duration_ms || !(rule.earliest_ms..=rule.latest_ms).contains(&stop.arrives_ms) {
         let (from_ms, to_ms) = (stop.arrives_ms, stop.leaves_ms);
-        found.stop(Rule::BreakWrong, route, place, format!("from {from_ms} to {to_ms}; {} ms beginning in {}..={}", rule.duration_ms, rule.earliest_ms, rule.latest_ms));
+        found.stop(
+            Rule::BreakWrong,
+            route,
+            place,
+            format!("from {from_ms} to {to_ms}; {} ms beginning in {}..={}", rule.duration_ms, rule.earliest_ms, rule.latest_ms),
+        );
     }
     if stop.arrives_ms < truck.left_ms {
         found.stop(Rule::TooFast, route, place, format!("the break begins at {}, the stop before is left at {}", stop.arrives_ms, truck.left_ms));

@@ -14,7 +14,8 @@ struct Sequence<'a> {
 }
 
 pub(super) fn check_skips(ids: &Ids<'_>, plan: &Plan, found: &mut Found) {
-    let sequences: Vec<Sequence<'_>> = ids.problem.vehicles.iter().filter(|vehicle| !vehicle.out_of_service).map(|vehicle| sequence(ids, plan, vehicle)).collect();
+    let sequences: Vec<Sequence<'_>> =
+        ids.problem.vehicles.iter().filter(|vehicle| !vehicle.out_of_service).map(|vehicle| sequence(ids, plan, vehicle)).collect();
     for skip in &plan.skipped {
         let Some(job) = ids.jobs.get(skip.site_id.as_str()) else { continue };
         let (reason, cost) = reason(ids, &sequences, job);

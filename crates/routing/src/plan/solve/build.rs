@@ -16,14 +16,7 @@ pub(super) fn plan(index: &Index<'_>, mut state: State, rng: &mut SmallRng) -> P
     state.begin();
     insert_by_regret(index, &mut state, rng, &mut || false);
     let skipped = settle_rest(index, &mut state);
-    let mut plan = Plan {
-        planning_area_id: index.problem.planning_area_id.clone(),
-        routes: Vec::new(),
-        skipped,
-        cost: 0.0,
-        distance_m: 0.0,
-        duration_ms: 0,
-    };
+    let mut plan = Plan { planning_area_id: index.problem.planning_area_id.clone(), routes: Vec::new(), skipped, cost: 0.0, distance_m: 0.0, duration_ms: 0 };
     for (truck, vehicle) in index.problem.vehicles.iter().enumerate() {
         let line = &state.lines[truck];
         let end = &index.trucks[truck];

@@ -165,11 +165,8 @@ impl Line {
             let metres = index.metres(from, node);
             self.distance_m += metres;
             self.legs.push((metres, index.drive_ms(from, node)));
-            let arrival = if index.is_static {
-                moment.drive(index.drive_ms(from, node), end.pause)
-            } else {
-                drive_by_hour(index, moment, from, node, end.pause)
-            };
+            let arrival =
+                if index.is_static { moment.drive(index.drive_ms(from, node), end.pause) } else { drive_by_hour(index, moment, from, node, end.pause) };
             if place == last {
                 let due = end.pause.is_some_and(|rule| arrival.before_ms > rule.latest_ms);
                 let ends_ms = if due { arrival.after_ms } else { arrival.before_ms };
@@ -273,7 +270,8 @@ impl Line {
                 }
             }
             let total: f64 = now.iter().map(|load| load[0]).sum();
-            let fits = now.iter().zip(&vehicle.compartments).all(|(load, part)| load[0] <= part.capacity.kg + ROOM_SLACK && load[1] <= part.capacity.l + ROOM_SLACK);
+            let fits =
+                now.iter().zip(&vehicle.compartments).all(|(load, part)| load[0] <= part.capacity.kg + ROOM_SLACK && load[1] <= part.capacity.l + ROOM_SLACK);
             if !fits || total > vehicle.payload_kg + ROOM_SLACK {
                 return false;
             }

@@ -135,14 +135,16 @@ fn a_truck_breaks_down_and_its_sites_go_to_others() {
     let problem = day(1, 60);
     let plan = solved(&problem, 300);
     let mut rest = at_moment(&problem, &plan, 8 * HOUR_MS);
-    let down = rest.vehicles.iter().position(|vehicle| vehicle.under_way.is_some() && !rest.locks.iter().any(|lock| lock.vehicle_id == vehicle.vehicle_id)).unwrap();
+    let down =
+        rest.vehicles.iter().position(|vehicle| vehicle.under_way.is_some() && !rest.locks.iter().any(|lock| lock.vehicle_id == vehicle.vehicle_id)).unwrap();
     rest.vehicles[down].out_of_service = true;
     let id = rest.vehicles[down].vehicle_id.clone();
     let answer = RuinRecreate::repair().solve(&rest, &Budget::iterations(100), 1, Some(&plan)).unwrap();
     accepted(&rest, &answer.plan);
     let causes = Causes { vehicles: [(id.clone(), Cause { event_id: Some("e1".to_owned()), reason: ChangeReason::VehicleDown })].into(), ..Causes::default() };
     let changes = diff(&plan, &answer.plan, &causes);
-    let moved: Vec<_> = changes.changes.iter().filter(|change| change.kind == ChangeKind::VehicleChanged && change.previous_vehicle_id.as_deref() == Some(&id)).collect();
+    let moved: Vec<_> =
+        changes.changes.iter().filter(|change| change.kind == ChangeKind::VehicleChanged && change.previous_vehicle_id.as_deref() == Some(&id)).collect();
     assert!(!moved.is_empty() && moved.iter().all(|change| change.cause.reason == ChangeReason::VehicleDown && change.cause.event_id.is_some()));
     assert!(changes.share_changed() > 0.0);
 }
@@ -290,7 +292,9 @@ fn a_truck_that_cannot_be_home_in_time_is_named() {
     let needed = overtime_needed(&rest).unwrap();
     assert_eq!(needed.len(), 1);
     assert_eq!(needed[0].vehicle_id, rest.vehicles[late].vehicle_id);
-    assert!(matches!(plan_checked(&rest, &RuinRecreate::default(), &Budget::iterations(50), 1, Some(&plan)), Err(PlanError::Refused(found)) if !found.is_empty()));
+    assert!(
+        matches!(plan_checked(&rest, &RuinRecreate::default(), &Budget::iterations(50), 1, Some(&plan)), Err(PlanError::Refused(found)) if !found.is_empty())
+    );
     rest.vehicles[late].shift.to_ms = needed[0].ends_ms;
     rest.locks.retain(|lock| lock.vehicle_id != rest.vehicles[late].vehicle_id);
     let answer = plan_checked(&rest, &RuinRecreate::default(), &Budget::iterations(50), 1, Some(&plan)).unwrap();

@@ -256,7 +256,12 @@ impl Build<'_, '_> {
             let location = self.place(self.index.jobs + facility);
             VehicleReload { location, duration: Self::ticks(details.unload_ms), times: self.windows(&details.windows), tag: None, resource_id: None }
         };
-        facilities.iter().flat_map(|facility| std::iter::repeat_n(*facility, each)).filter(|facility| !self.index.problem.facilities[*facility].windows.is_empty()).map(reload).collect()
+        facilities
+            .iter()
+            .flat_map(|facility| std::iter::repeat_n(*facility, each))
+            .filter(|facility| !self.index.problem.facilities[*facility].windows.is_empty())
+            .map(reload)
+            .collect()
     }
 
     fn matrix(&self) -> Matrix {
