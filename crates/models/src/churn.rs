@@ -31,12 +31,13 @@ pub const CHURN_FEATURES: [&str; 19] = [
     "payment_failures_180d",
     "reminders_180d",
 ];
+const DAY_MS: i64 = 86_400_000;
 /// Rows of a customer closer than this to the one before are left out: they say the same again.
-const APART_MS: i64 = 6 * 86_400_000;
+const APART_MS: i64 = 6 * DAY_MS;
 
 /// Options of the churn model.
 pub fn churn_options(seed: u64, trained_at_ms: i64) -> RiskOptions {
-    RiskOptions { seed, trained_at_ms, ..RiskOptions::new("churn-risk", 90, &CHURN_FEATURES) }
+    RiskOptions { seed, trained_at_ms, warm_up_days: 90, ..RiskOptions::new("churn-risk", 90, &CHURN_FEATURES) }
 }
 
 /// Trains and judges. `truth` gives the best that can be known of a customer at a time, in a simulated city.
@@ -50,10 +51,12 @@ pub fn train_churn(
     options: &RiskOptions,
 ) -> Result<TrainedRisk, TrainError> {
     let rows = thinned(risk_rows(batches, &["customer_id"])?, APART_MS);
-    let horizon_ms = options.horizon_days * 86_400_000;
+    let horizon_ms = options.horizon_days * DAY_MS;
+    let warm_ms = rows.iter().map(|row| row.at_ms).min().unwrap_or(0) + options.warm_up_days * DAY_MS;
     let (mut counts, mut examples) = (RiskCounts::default(), Vec::new());
     for row in rows {
         let outcome = facts.outcome(&row.subject, row.at_ms, horizon_ms);
+        let outcome = if row.at_ms < warm_ms { RiskOutcome::WarmingUp } else { outcome };
         counts.add(&outcome);
         if let RiskOutcome::Labelled { came, .. } = outcome {
             // Also where it came early: else the rows before a boundary that are in a part would be those that came.

@@ -27,14 +27,15 @@ pub const MAINTENANCE_FEATURES: [&str; 14] = [
     "codes_30d",
     "samples_7d",
 ];
+const DAY_MS: i64 = 86_400_000;
 /// Rows of a part closer than this to the one before are left out.
 const APART_MS: i64 = 20 * 3_600_000;
 /// Engine hours left are told up to here.
-const LIFE_CAP_H: f64 = 150.0;
+const LIFE_CAP_H: f64 = 60.0;
 
 /// Options of the maintenance model.
 pub fn maintenance_options(seed: u64, trained_at_ms: i64) -> RiskOptions {
-    RiskOptions { seed, trained_at_ms, life_cap: Some(LIFE_CAP_H), ..RiskOptions::new("maintenance-risk", 14, &MAINTENANCE_FEATURES) }
+    RiskOptions { seed, trained_at_ms, life_cap: Some(LIFE_CAP_H), warm_up_days: 14, ..RiskOptions::new("maintenance-risk", 14, &MAINTENANCE_FEATURES) }
 }
 
 /// Trains and judges. `truth` gives the best that can be known of a vehicle's part at a time, in a simulated city.
@@ -48,11 +49,13 @@ pub fn train_maintenance(
     options: &RiskOptions,
 ) -> Result<TrainedRisk, TrainError> {
     let rows = thinned(risk_rows(batches, &["vehicle_id", "component"])?, APART_MS);
-    let horizon_ms = options.horizon_days * 86_400_000;
+    let horizon_ms = options.horizon_days * DAY_MS;
+    let warm_ms = rows.iter().map(|row| row.at_ms).min().unwrap_or(0) + options.warm_up_days * DAY_MS;
     let (mut counts, mut examples) = (RiskCounts::default(), Vec::new());
     for row in rows {
         let Some((vehicle, component)) = row.subject.split_once('/') else { continue };
         let outcome = facts.outcome(vehicle, component, row.at_ms, horizon_ms);
+        let outcome = if row.at_ms < warm_ms { RiskOutcome::WarmingUp } else { outcome };
         counts.add(&outcome);
         if let RiskOutcome::Labelled { came, .. } = outcome {
             // Also where it came early: else the rows before a boundary that are in a part would be those that came.

@@ -31,6 +31,8 @@ pub enum RiskOutcome {
     Expired,
     /// Nothing to ask: already leaving, already broken.
     NotAsked,
+    /// Too early in the history: trailing windows are not full.
+    WarmingUp,
 }
 
 /// How many questions ended how.
@@ -40,6 +42,8 @@ pub struct RiskCounts {
     pub rows: u64,
     /// Nothing to ask.
     pub not_asked: u64,
+    /// Too early in the history.
+    pub warming_up: u64,
     /// With a label.
     pub labelled: u64,
     /// Of these: it came.
@@ -62,18 +66,20 @@ impl RiskCounts {
             RiskOutcome::Censored(reason) => *self.censored.entry(reason).or_default() += 1,
             RiskOutcome::Expired => self.expired += 1,
             RiskOutcome::NotAsked => self.not_asked += 1,
+            RiskOutcome::WarmingUp => self.warming_up += 1,
         }
     }
 
     /// Whether every row is in exactly one place.
     pub fn adds_up(&self) -> bool {
-        self.rows == self.not_asked + self.labelled + self.expired + self.censored.values().sum::<u64>() && self.came <= self.labelled
+        self.rows == self.not_asked + self.warming_up + self.labelled + self.expired + self.censored.values().sum::<u64>() && self.came <= self.labelled
     }
 }
 
 impl std::fmt::Display for RiskCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} rows: {} labelled ({} came), {} expired, {} not asked", self.rows, self.labelled, self.came, self.expired, self.not_asked)?;
+        let Self { rows, labelled, came, expired, not_asked, warming_up, .. } = self;
+        write!(f, "{rows} rows: {labelled} labelled ({came} came), {expired} expired, {not_asked} not asked, {warming_up} too early")?;
         for (reason, count) in &self.censored {
             write!(f, ", {count} censored by {reason}")?;
         }
@@ -212,8 +218,10 @@ impl VehicleFacts {
     pub fn add_hours(&mut self, rows: &RecordBatch) -> Result<(), TrainError> {
         let vehicles = text(rows, "vehicle_id")?;
         let times = times(rows, "observed_at")?;
-        let hours =
-            column(rows, "engine_hours_h")?.as_primitive_opt::<Float64Type>().ok_or_else(|| TrainError::column("engine_hours_h", "is not a number"))?.clone();
+        let hours = column(rows, "engine_hours_h")?
+            .as_primitive_opt::<Float64Type>()
+            .ok_or_else(|| TrainError::column("engine_hours_h", "is not a number"))?
+            .clone();
         for row in 0..rows.num_rows() {
             let Some(at_ms) = times[row] else { continue };
             self.newest_ms = self.newest_ms.max(at_ms);
@@ -301,19 +309,18 @@ mod tests {
         facts.ends.insert("b".into(), vec![(70 * DAY_MS, false)]);
         facts.treated.insert("c".into(), vec![20 * DAY_MS]);
         facts.known_until(200 * DAY_MS);
-        let outcome = |facts: &CustomerFacts, customer: &str, day: i64| facts.outcome(customer, day * DAY_MS, 90 * DAY_MS);
-        let ask = |customer: &str, day: i64| outcome(&facts, customer, day);
+        let of = |facts: &CustomerFacts, customer: &str, day: i64| facts.outcome(customer, day * DAY_MS, 90 * DAY_MS);
+        let ask = |customer: &str, day: i64| of(&facts, customer, day);
         assert_eq!(ask("a", 10), RiskOutcome::Labelled { came: true, until_ms: 70 * DAY_MS });
         assert_eq!(ask("a", 41), RiskOutcome::NotAsked, "notice was given: no forecast any more");
         assert_eq!(ask("b", 10), RiskOutcome::Censored("contract_ended"), "a move is not churn");
         assert_eq!(ask("c", 10), RiskOutcome::Censored("intervention"));
         assert_eq!(ask("c", 30), RiskOutcome::Labelled { came: false, until_ms: 120 * DAY_MS });
         assert_eq!(ask("d", 111), RiskOutcome::Expired, "the history ends before the horizon");
-        facts.known_until(75 * DAY_MS);
         let mut counts = RiskCounts::default();
         for customer in ["a", "b", "c", "d"] {
             for day in 0..200 {
-                counts.add(&outcome(&facts, customer, day));
+                counts.add(&ask(customer, day));
             }
         }
         assert!(counts.adds_up() && counts.rows == 800 && counts.came > 0 && counts.expired > 0, "{counts}");

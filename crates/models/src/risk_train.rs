@@ -60,6 +60,8 @@ pub struct RiskOptions {
     pub features: Vec<String>,
     /// Lives are cut here; `None`: no life is learned.
     pub life_cap: Option<f64>,
+    /// Rows of the first so many days of the history are no examples: their trailing windows are not full.
+    pub warm_up_days: i64,
     /// Seed.
     pub seed: u64,
     /// Written into the manifest, UTC ms.
@@ -80,6 +82,7 @@ impl RiskOptions {
             horizon_days,
             features: features.iter().map(|name| (*name).to_owned()).collect(),
             life_cap: None,
+            warm_up_days: 0,
             seed: 1,
             trained_at_ms: 0,
             train_share: 0.7,
@@ -237,7 +240,8 @@ pub fn train_risk(
     let rule_said: Vec<(f64, bool)> =
         rule_rows.chunks_exact(rule.specs().len()).zip(&testing).map(|(row, at)| (rule.answer(row).risk, examples[*at].came)).collect();
     let base = came(&training) as f64 / training.len() as f64;
-    let truth: Option<Vec<(f64, bool)>> = testing.iter().map(|at| Some((examples[*at].truth?, examples[*at].came))).collect();
+    // Who appeared on that very day has no truth of its morning.
+    let truth: Vec<(f64, bool)> = testing.iter().filter_map(|at| Some((examples[*at].truth?, examples[*at].came))).collect();
     let report = RiskReport {
         model_version: bundle.manifest.version.clone(),
         counts,
@@ -250,7 +254,7 @@ pub fn train_risk(
         uncalibrated: RiskScore::of(&testing.iter().map(|at| (predictor.raw_score(learner.row(*at)), examples[*at].came)).collect::<Vec<_>>()),
         rule: RiskScore::of(&rule_said),
         dummy: RiskScore::of(&testing.iter().map(|at| (base, examples[*at].came)).collect::<Vec<_>>()),
-        truth: truth.filter(|all| !all.is_empty()).map(|all| RiskScore::of(&all)),
+        truth: (truth.len() * 10 >= testing.len() * 9).then(|| RiskScore::of(&truth)),
         life: life.map(|_| life_figures(&predictor, &learner, &training, &testing, options.life_cap.unwrap_or(f64::INFINITY))),
         strongest: strongest(&predictor, &learner, &testing, &said),
     };
