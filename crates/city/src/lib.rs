@@ -9,7 +9,9 @@ mod billing;
 mod calendar;
 mod city;
 mod config;
+mod congestion;
 mod customers;
+mod driving;
 mod events;
 mod events_office;
 mod events_vehicles;
@@ -25,6 +27,7 @@ mod rng;
 mod rounds;
 mod sensors;
 mod service;
+mod streets;
 mod trucks;
 mod truth;
 mod weather;
@@ -36,9 +39,12 @@ mod tests_contract;
 mod tests_faults;
 #[cfg(test)]
 mod tests_life;
+#[cfg(test)]
+mod tests_roads;
 
 pub use city::{City, Event};
 pub use config::{CityConfig, FaultRates};
+pub use driving::Drive;
 pub use faults::{Fault, FaultKind};
 pub use layout::{District, Stream};
 pub use truth::{Emptying, Truth};

@@ -54,7 +54,7 @@ impl City {
             fuel_level: truck.fuel_level,
             range_m: truck.fuel_level * TANK_L / 0.45 * 1_000.0,
             next_stop_site_id: next,
-            at: self.layout.degrees(truck.at),
+            at: self.degrees_of(truck.on),
         };
         let draft = vehicle_status(&truck.id, &doing);
         self.emit_now(draft, "telematics");

@@ -3,9 +3,11 @@
 use crate::billing::NOTICE_DAYS;
 use crate::calendar::DAY_MS;
 use crate::city::City;
+use crate::driving::Drive;
 use crate::faults::{Fault, FaultKind};
 use crate::fill::physical_level;
 use crate::health::{ENGINE_H_PER_DAY, PARTS};
+use ws_routing::roads::Direction;
 
 /// An emptying that took place, whether or not anybody reported it.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,5 +154,18 @@ impl<'a> Truth<'a> {
             let hours = days * per_day;
             (0..PARTS.len()).map(move |part| (truck.id.as_str(), PARTS[part], truck.health.failure_probability(part, hours)))
         })
+    }
+
+    /// True speed of a segment in a direction, m/s: what a vehicle that keeps up drives. `None` for an unknown segment. Incidents
+    /// older than 8 days are forgotten.
+    pub fn road_speed_mps(&self, segment_id: &str, direction: Direction, at_ms: i64) -> Option<f64> {
+        let graph = &self.city.streets.graph;
+        let edge = graph.segment(segment_id)?.edge(direction);
+        Some(self.city.congestion.mps(graph, &self.city.fill.clock, edge, at_ms))
+    }
+
+    /// All drives since [`City::keep_drives`], segment by segment, each truck's in order of time.
+    pub fn drives(&self) -> &'a [Drive] {
+        self.city.drives.as_deref().unwrap_or_default()
     }
 }
