@@ -38,7 +38,7 @@ impl Registered {
         self.schema.record().attributes.get(name)?.as_str()
     }
 
-    /// The engine columns of its flat fields; nested fields have none.
+    /// The engine columns of its fields, nested ones included; maps and unions of several types have none.
     pub fn columns(&self) -> SchemaRef {
         columns_of(&self.schema)
     }
