@@ -60,9 +60,7 @@ impl Edge for RegistryEdge {
 impl Contracts for RegistryEdge {
     fn topic(&self, topic: &str) -> Option<TopicContract> {
         let registered = self.registry.for_topic(topic).ok()?;
-        let decoder = AvroDecoder::new(self.registry.clone(), topic, None).ok()?;
-        let defaults = registered.schema.record().fields.iter().filter(|f| f.default.is_some()).map(|f| f.name.clone()).collect();
-        Some(TopicContract { schema: decoder.schema(), key: registered.attribute("key").map(str::to_string), defaults })
+        Some(TopicContract { schema: registered.columns(), key: registered.attribute("key").map(str::to_string), defaults: registered.defaults() })
     }
 
     fn model(&self, model: &str) -> Option<ModelContract> {

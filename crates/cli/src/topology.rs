@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ws_log::avro::schema::{Named, Type, nullable};
 use ws_log::registry::{Registered, Registry};
 use ws_plan::Plan;
-use ws_plan::fixture::{Cell, DEAD_LETTERS, Payload, Row, Run};
+use ws_plan::fixture::{Cell, DEAD_LETTERS, Fixture, Payload, Row, Run};
 use ws_runtime::models::Models;
 use ws_runtime::replay::Replay;
 
@@ -96,7 +96,7 @@ fn test(args: &Files) -> Result<(), Failure> {
         let plan = plans::file(path, &edge)?;
         for fixture in fixtures_of(path)? {
             let fixture = ws_plan::fixture::parse_file(&fixture)?;
-            let mut run = FixtureRun::new(&plan, &edge, &registry, fixture.start_ms)?;
+            let mut run = FixtureRun::new(&plan, &edge, &registry, &fixture)?;
             let report = ws_plan::fixture::play(&fixture, &mut run)?;
             played += 1;
             if report.passed() {
@@ -134,10 +134,19 @@ struct FixtureRun {
 }
 
 impl FixtureRun {
-    fn new(plan: &Plan, edge: &RegistryEdge, registry: &Arc<Registry>, start_ms: i64) -> Result<FixtureRun, Failure> {
+    fn new(plan: &Plan, edge: &RegistryEdge, registry: &Arc<Registry>, fixture: &Fixture) -> Result<FixtureRun, Failure> {
         let topology = Arc::new(plan.topology.clone());
+        let (start_ms, models) = (fixture.start_ms, Models::default());
+        for script in fixture.scripts(&topology)? {
+            let name = script.name().to_string();
+            if script.is_solver() {
+                models.put_solver(&name, Arc::new(script));
+            } else {
+                models.put(&name, Box::new(script));
+            }
+        }
         let dead_letters = topology.dead_letters.clone();
-        let mut replay = Replay::new(topology, Arc::new(edge.clone()), Models::default())?;
+        let mut replay = Replay::new(topology, Arc::new(edge.clone()), models)?;
         replay.set_now_ms(start_ms);
         Ok(FixtureRun { replay, registry: registry.clone(), dead_letters, now_ms: start_ms, out: BTreeMap::new() })
     }
@@ -159,7 +168,8 @@ fn cell(v: Value) -> Cell {
         Value::Bool(b) => Cell::Bool(b),
         Value::Number(n) => n.as_i64().map_or_else(|| Cell::Float(n.as_f64().unwrap_or(f64::NAN)), Cell::Int),
         Value::String(s) => Cell::Text(s),
-        other => Cell::Text(other.to_string()),
+        Value::Array(items) => Cell::List(items.into_iter().map(cell).collect()),
+        Value::Object(o) => Cell::Map(o.into_iter().map(|(k, v)| (k, cell(v))).collect()),
     }
 }
 
@@ -188,6 +198,8 @@ fn json(c: &Cell) -> Value {
         Cell::Float(f) if f.is_nan() => Value::from("NaN"),
         Cell::Float(f) => Value::from(*f),
         Cell::Text(t) => Value::from(t.as_str()),
+        Cell::List(items) => Value::Array(items.iter().map(json).collect()),
+        Cell::Map(row) => Value::Object(row.iter().map(|(k, v)| (k.clone(), json(v))).collect()),
     }
 }
 

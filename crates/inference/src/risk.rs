@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Builder, Int64Builder, RecordBatch, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Float64Builder, Int64Builder, ListArray, RecordBatch, StringArray, StructArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use ws_stream::predict::Prediction;
 
 use crate::ModelError;
@@ -17,7 +18,7 @@ pub const RISK: &str = "risk";
 pub const HORIZON_DAYS: &str = "horizon_days";
 /// Quantiles p10, p50, p90 of what is left, in the unit that the model's labels had (engine hours for vehicles).
 pub const LIFE: [&str; 3] = ["remaining_life_h_p10", "remaining_life_h_p50", "remaining_life_h_p90"];
-/// What raises the risk most, strongest first: a JSON array of `{feature, contribution, text}`.
+/// What raises the risk most, strongest first: a list of `{feature, contribution, text}`.
 pub const DRIVERS: &str = "drivers";
 
 /// Schema of the answer, with or without [`LIFE`].
@@ -26,8 +27,16 @@ pub fn schema(life: bool) -> SchemaRef {
     if life {
         fields.extend(LIFE.map(|name| Field::new(name, DataType::Float64, true)));
     }
-    fields.push(Field::new(DRIVERS, DataType::Utf8, true));
+    fields.push(Field::new(DRIVERS, DataType::List(driver_item()), true));
     Arc::new(Schema::new(fields))
+}
+
+fn driver_fields() -> Fields {
+    vec![Field::new("feature", DataType::Utf8, false), Field::new("contribution", DataType::Float64, false), Field::new("text", DataType::Utf8, true)].into()
+}
+
+fn driver_item() -> FieldRef {
+    Arc::new(Field::new("item", DataType::Struct(driver_fields()), false))
 }
 
 /// One reason for a risk.
@@ -64,13 +73,19 @@ fn in_words(spec: &FeatureSpec, value: f64) -> String {
     }
 }
 
-/// Drivers as the JSON text that the output's schema takes.
-pub fn to_json(drivers: &[Driver]) -> String {
-    let list: Vec<serde_json::Value> = drivers
-        .iter()
-        .map(|driver| serde_json::json!({ "feature": driver.feature, "contribution": (driver.contribution * 1e4).round() / 1e4, "text": driver.text }))
-        .collect();
-    serde_json::Value::Array(list).to_string()
+/// Drivers as a column, null where there is no answer.
+fn driver_column(rows: &[Option<Vec<Driver>>]) -> Result<ArrayRef, ModelError> {
+    let all = || rows.iter().flatten().flatten();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(all().map(|driver| Some(driver.feature.as_str())).collect::<StringArray>()),
+        // Four digits tell enough, and records stay short.
+        Arc::new(all().map(|driver| Some((driver.contribution * 1e4).round() / 1e4)).collect::<Float64Array>()),
+        Arc::new(all().map(|driver| Some(driver.text.as_str())).collect::<StringArray>()),
+    ];
+    let items = StructArray::try_new(driver_fields(), columns, None)?;
+    let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| row.as_ref().map_or(0, Vec::len)));
+    let known: Vec<bool> = rows.iter().map(Option::is_some).collect();
+    Ok(Arc::new(ListArray::try_new(driver_item(), offsets, Arc::new(items), Some(known.into()))?))
 }
 
 /// One answered row.
@@ -90,7 +105,7 @@ pub struct RiskBuilder {
     risk: Float64Builder,
     horizon: Int64Builder,
     life: Option<[Float64Builder; 3]>,
-    drivers: StringBuilder,
+    drivers: Vec<Option<Vec<Driver>>>,
     declined: Vec<bool>,
 }
 
@@ -102,7 +117,7 @@ impl RiskBuilder {
             risk: Float64Builder::new(),
             horizon: Int64Builder::new(),
             life: life.then(Default::default),
-            drivers: StringBuilder::new(),
+            drivers: Vec::new(),
             declined: Vec::new(),
         }
     }
@@ -117,7 +132,7 @@ impl RiskBuilder {
                 column.append_option(row.map(|row| row.life[at]).filter(|value| !value.is_nan()));
             }
         }
-        self.drivers.append_option(row.map(|row| to_json(&row.drivers)));
+        self.drivers.push(row.map(|row| row.drivers.clone()));
     }
 
     /// The answer.
@@ -130,7 +145,7 @@ impl RiskBuilder {
         for column in self.life.iter_mut().flatten() {
             arrays.push(Arc::new(column.finish()));
         }
-        arrays.push(Arc::new(self.drivers.finish()));
+        arrays.push(driver_column(&self.drivers)?);
         let columns = RecordBatch::try_new(schema, arrays)?;
         let declined = self.declined.contains(&true).then(|| BooleanArray::from(self.declined));
         Ok(Prediction { columns, declined })
@@ -140,6 +155,7 @@ impl RiskBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::{Array, AsArray};
 
     #[test]
     fn only_what_raises_the_risk_is_a_driver_strongest_first() {
@@ -151,10 +167,24 @@ mod tests {
         ];
         let found = drivers(&specs, &[3.0, 700.0, 0.0, f64::NAN], &[0.4, -2.0, 0.9, 0.1], 2);
         assert_eq!(found.iter().map(|driver| driver.text.as_str()).collect::<Vec<_>>(), ["segment: business", "missed 90d: 3"]);
-        assert_eq!(
-            to_json(&found),
-            r#"[{"contribution":0.9,"feature":"segment","text":"segment: business"},{"contribution":0.4,"feature":"missed_90d","text":"missed 90d: 3"}]"#
-        );
         assert_eq!(drivers(&specs, &[3.0, 700.0, 0.0, f64::NAN], &[0.0, -2.0, -0.9, 0.1], 5)[0].text, "fee change 365d: not known");
+    }
+
+    #[test]
+    fn declined_rows_are_null_and_rows_without_reasons_have_an_empty_list() {
+        let driver = |feature: &str| Driver { feature: feature.into(), contribution: 0.123_456, text: format!("{feature}: 1") };
+        let row = |drivers: Vec<Driver>| RiskRow { risk: 0.5, life: [f64::NAN; 3], drivers };
+        let mut builder = RiskBuilder::new(90, false);
+        for row in [Some(row(vec![driver("a"), driver("b")])), None, Some(row(Vec::new()))] {
+            builder.push(row.as_ref());
+        }
+        let answer = builder.finish().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(answer.columns.schema(), schema(false));
+        let lists = answer.columns.column(2).as_list::<i32>();
+        assert_eq!([0, 1, 2].map(|at| lists.is_valid(at).then(|| lists.value(at).len())), [Some(2), None, Some(0)]);
+        let first = lists.value(0);
+        let contributions = first.as_struct().column(1).as_primitive::<arrow::datatypes::Float64Type>();
+        assert_eq!(contributions.values(), &[0.1235, 0.1235]);
+        assert_eq!(answer.declined.map(|declined| declined.true_count()), Some(1));
     }
 }

@@ -152,8 +152,8 @@ fn a_loaded_bundle_answers_row_by_row_with_risk_horizon_and_reasons() {
     for row in 0..300 {
         let one = predictor.predict(&rows.slice(row, 1)).unwrap().columns;
         assert_eq!(one.column(0).as_primitive::<Float64Type>().value(0).to_bits(), risks.value(row).to_bits());
-        let drivers: Vec<serde_json::Value> = serde_json::from_str(one.column(2).as_string::<i32>().value(0)).unwrap();
-        let sizes: Vec<f64> = drivers.iter().map(|driver| driver["contribution"].as_f64().unwrap()).collect();
+        let drivers = one.column(2).as_list::<i32>().value(0);
+        let sizes: Vec<f64> = drivers.as_struct().column(1).as_primitive::<Float64Type>().iter().flatten().collect();
         assert!(sizes.iter().all(|size| *size > 0.0) && sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{drivers:?}");
         told += usize::from(!drivers.is_empty());
     }

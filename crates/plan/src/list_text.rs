@@ -1,6 +1,5 @@
 //! `list_text(list)`: a list of texts as one text, each item followed by a comma, so that an expression can look into it:
-//! `list_text(fault_codes) LIKE '%SPN-110-0,%'`. Null items are left out; a null list is null; a text stays as it is, as long
-//! as nested fields arrive as JSON: brackets, quotes and spaces of it are taken off.
+//! `list_text(fault_codes) LIKE '%SPN-110-0,%'`. Null items are left out; a null list is null.
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::DataType;
@@ -27,12 +26,6 @@ fn joined(list: &ArrayRef) -> Option<String> {
     Some(items.iter().flatten().flat_map(|item| [item, ","]).collect())
 }
 
-/// `["a", "b"]` → `a,b,`
-fn of_json(text: &str) -> String {
-    let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
-    inner.split(',').map(|item| item.trim().trim_matches('"')).filter(|item| !item.is_empty()).flat_map(|item| [item, ","]).collect()
-}
-
 impl ScalarUDFImpl for ListText {
     fn name(&self) -> &str {
         Self::NAME
@@ -52,7 +45,6 @@ impl ScalarUDFImpl for ListText {
             return exec_err!("list_text takes one list");
         };
         let texts: StringArray = match array.data_type() {
-            DataType::Utf8 => array.as_string::<i32>().iter().map(|text| text.map(of_json)).collect(),
             DataType::List(item) if *item.data_type() == DataType::Utf8 => {
                 let lists = array.as_list::<i32>();
                 (0..lists.len()).map(|row| if lists.is_null(row) { None } else { joined(&lists.value(row)) }).collect()
@@ -86,13 +78,12 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_their_json_give_the_same_text() {
+    fn items_stand_apart_and_nulls_are_left_out() {
         let mut lists = ListBuilder::new(StringBuilder::new());
         lists.append_value([Some("a"), None, Some("b")]);
         lists.append_value::<[Option<&str>; 0], &str>([]);
         lists.append_null();
         let want = vec![Some("a,b,".to_string()), Some(String::new()), None];
         assert_eq!(call(Arc::new(lists.finish())), want);
-        assert_eq!(call(Arc::new(StringArray::from(vec![Some(r#"["a", "b"]"#), Some("[]"), None]))), want);
     }
 }

@@ -3,13 +3,42 @@
 use crate::errors::Problems;
 use crate::file::{DropRule, Item, Op, OtherwiseRule, Stage};
 use crate::read;
+use crate::read_stages;
 use crate::yaml::{At, Fields, Node, Value};
 
-const STAGE_FIELDS: [&str; 15] =
-    ["id", "from", "where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "rekey"];
+const STAGE_FIELDS: [&str; 18] = [
+    "id",
+    "from",
+    "where",
+    "otherwise",
+    "select",
+    "add",
+    "each",
+    "dedup",
+    "join",
+    "group_by",
+    "window",
+    "emit",
+    "changed",
+    "infer",
+    "absence",
+    "apply",
+    "optimize",
+    "rekey",
+];
 /// Fields that decide what a stage is, and the fields that may stand beside them.
-const KINDS: [(&str, &[&str]); 7] =
-    [("each", &["select"]), ("dedup", &[]), ("join", &[]), ("window", &["group_by", "emit", "select"]), ("changed", &[]), ("infer", &[]), ("rekey", &[])];
+const KINDS: [(&str, &[&str]); 10] = [
+    ("each", &["select"]),
+    ("dedup", &[]),
+    ("join", &[]),
+    ("window", &["group_by", "emit", "select"]),
+    ("changed", &[]),
+    ("infer", &[]),
+    ("absence", &[]),
+    ("apply", &[]),
+    ("optimize", &[]),
+    ("rekey", &[]),
+];
 
 /// Reads a stage; `None` when it has no id to speak of it.
 pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
@@ -28,7 +57,24 @@ pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
 
 fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
     let kinds: Vec<_> = KINDS.iter().filter(|(k, _)| fields.get(k).is_some()).collect();
-    let op_fields = ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "rekey"];
+    let op_fields = [
+        "where",
+        "otherwise",
+        "select",
+        "add",
+        "each",
+        "dedup",
+        "join",
+        "group_by",
+        "window",
+        "emit",
+        "changed",
+        "infer",
+        "absence",
+        "apply",
+        "optimize",
+        "rekey",
+    ];
     let (kind, companions): (&str, &[&str]) = match kinds.as_slice() {
         [] => ("select", &["where", "otherwise", "select", "add"]),
         [(kind, companions)] => (*kind, *companions),
@@ -60,6 +106,9 @@ fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
         "changed" => changed(fields, problems),
         "infer" => infer(fields, problems),
         "rekey" => fields.get("rekey").and_then(|n| read::text(n, "rekey", problems)).map(Op::Rekey),
+        "absence" => read_stages::absence(fields, problems),
+        "apply" => read_stages::apply(fields, problems),
+        "optimize" => read_stages::optimize(fields, problems),
         _ => select(fields, problems),
     };
     op.unwrap_or(Op::Broken)
@@ -90,7 +139,11 @@ fn select(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     };
     let selection = read::selection(fields, problems);
     if !fields.unknown && fields.get("where").is_none() && fields.get("select").is_none() && fields.get("add").is_none() {
-        problems.hint(fields.at, "this stage does nothing", "give it one of where, select, add, each, dedup, join, window, changed, infer");
+        problems.hint(
+            fields.at,
+            "this stage does nothing",
+            "give it one of where, select, add, each, dedup, join, window, changed, infer, absence, apply, optimize",
+        );
     }
     Some(Op::Select { filter, otherwise, selection })
 }
@@ -159,7 +212,7 @@ fn join(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
 }
 
 /// `take: [a, b]` or `take: [a, { new_name: b }]` or `take: { new_name: b }`.
-fn take(node: &Node, problems: &mut Problems) -> Vec<(At<String>, At<String>)> {
+pub(crate) fn take(node: &Node, problems: &mut Problems) -> Vec<(At<String>, At<String>)> {
     let mut out = Vec::new();
     let mut renamed = |entries: &[(At<String>, Node)], problems: &mut Problems| {
         for (name, value) in entries {

@@ -1,5 +1,6 @@
 //! One stage: its operator with everything resolved, the columns behind it, and what it reads. The kinds stand in
-//! files of their own: `stage_select`, `stage_join`, `stage_infer`, `windows`.
+//! files of their own: `stage_select`, `stage_join`, `stage_infer`, `stage_absence`,
+//! `stage_edge`, `windows`.
 
 use crate::check::{Check, Rows};
 use crate::defaults;
@@ -63,6 +64,9 @@ impl Check<'_> {
                 let op = OpSpec::Select { filter: None, otherwise: ws_stream::spec::Otherwise::Drop, columns: None };
                 Made { op: Some(op), rows: Rows { schema: batch::with_system(&schema), key: Some(name), sound: true }, uses }
             }),
+            Op::Absence(a) => self.absence(input, a),
+            Op::Apply(a) => self.apply(input, a),
+            Op::Optimize(o) => self.optimize(input, o),
         };
         let made = made.unwrap_or_else(Made::broken);
         if made.rows.schema.fields().len() > defaults::MAX_COLUMNS {

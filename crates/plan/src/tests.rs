@@ -6,4 +6,5 @@ mod broken;
 mod expressions;
 mod run;
 mod shipped;
+mod stages;
 mod windows;

@@ -235,7 +235,7 @@ impl Worker {
         for (stage, call) in slot.task.take_calls() {
             self.effects.push(Effect::Call { task, incarnation: slot.incarnation, stage, call });
         }
-        let full = slot.task.open_bytes() > self.options.pause_bytes || slot.task.pending_rows() > self.options.pause_pending_rows;
+        let full = slot.task.open_bytes() > self.options.pause_bytes || slot.task.pending_rows() > self.options.pause_pending_rows || slot.task.full();
         if full != slot.paused && matches!(slot.phase, Phase::Running) {
             slot.paused = full;
             for at in slot.task.partitions() {
@@ -462,3 +462,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

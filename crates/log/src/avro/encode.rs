@@ -2,9 +2,9 @@
 //! cannot fit is refused when the topology is planned; what depends on a row's values (a null where the contract
 //! wants a value, a symbol that an enum does not have) costs that row only.
 
-use super::columns::Kind;
 use super::cursor::{put_bytes, put_long};
-use super::schema::{LongUnit, Named, Schema, Type, nullable};
+use super::encode_nested::Put;
+use super::schema::{LongUnit, Named, Type, nullable};
 use super::{AvroError, frame, value};
 use crate::registry::{Registered, Registry};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, StringArray};
@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema as ArrowSchema, 
 use std::collections::HashMap;
 use std::sync::Arc;
 use ws_stream::codec::{Encode, EncodeError, Encoded, RowError};
+use ws_stream::nested::{is_column_type, is_nested};
 
 /// No union around the value.
 const PLAIN: u8 = u8::MAX;
@@ -42,7 +43,7 @@ enum Source {
 }
 
 #[derive(Debug)]
-enum Write {
+pub(super) enum Write {
     Int,
     Long(i64),
     Float,
@@ -51,8 +52,7 @@ enum Write {
     Bytes,
     Symbol(HashMap<Box<[u8]>, i64>),
     Fixed(usize),
-    /// An array, map or record, from JSON text.
-    Json(Type),
+    Nested(Box<Put>),
 }
 
 impl AvroEncoder {
@@ -71,13 +71,13 @@ impl AvroEncoder {
             let source = match (column, &f.default) {
                 (Some(index), _) => {
                     let given = columns.field(index).data_type().clone();
-                    let plan = write_of(&sink, inner).and_then(|(write, native)| castable(&given, &native).then_some((write, native)));
-                    let (write, native) = plan.ok_or_else(|| AvroError::ColumnType {
-                        topic: topic.into(),
-                        field: f.name.clone(),
-                        found: given.to_string(),
-                        wanted: type_name(),
-                    })?;
+                    let (write, native) = if is_nested(&given) {
+                        let unfit = |(path, found, wanted)| AvroError::ColumnType { topic: topic.into(), field: format!("{}{path}", f.name), found, wanted };
+                        (Write::Nested(Box::new(Put::plan(&sink, inner, &given).map_err(unfit)?)), given.clone())
+                    } else {
+                        let plan = write_of(&sink, inner).and_then(|(write, native)| castable(&given, &native).then_some((write, native)));
+                        plan.ok_or_else(|| AvroError::ColumnType { topic: topic.into(), field: f.name.clone(), found: given.to_string(), wanted: type_name() })?
+                    };
                     Source::Column { index, given, native, write }
                 }
                 (None, Some(default)) => Source::Constant(value::encode_default(&sink.schema, &f.ty, default).map_err(|(path, message)| AvroError::Value {
@@ -110,7 +110,7 @@ impl AvroEncoder {
     /// Appends one value per row to `out`. Rows that do not fit the contract get an empty value and are returned.
     pub fn encode_rows(&mut self, rows: &RecordBatch, out: &mut Encoded) -> Result<Vec<RowError>, EncodeError> {
         let columns = self.columns(rows)?;
-        let bound: Vec<Bound<'_>> = self.fields.iter().zip(&columns).map(|(f, c)| Bound::new(f, c.as_ref(), &self.sink.schema)).collect();
+        let bound: Vec<Bound<'_>> = self.fields.iter().zip(&columns).map(|(f, c)| Bound::new(f, c.as_ref())).collect();
         let mut bad = Vec::new();
         for row in 0..rows.num_rows() {
             let start = out.buffer.len();
@@ -159,8 +159,8 @@ impl Encode for AvroEncoder {
     }
 }
 
-/// How an Avro type is written, and from which Arrow type.
-fn write_of(sink: &Registered, ty: &Type) -> Option<(Write, DataType)> {
+/// How a flat Avro type is written, and from which Arrow type.
+pub(super) fn write_of(sink: &Registered, ty: &Type) -> Option<(Write, DataType)> {
     Some(match ty {
         Type::Boolean => (Write::Bool, DataType::Boolean),
         Type::Int => (Write::Int, DataType::Int64),
@@ -174,9 +174,8 @@ fn write_of(sink: &Registered, ty: &Type) -> Option<(Write, DataType)> {
         Type::Named(i) => match sink.schema.named(*i) {
             Named::Enum(e) => (Write::Symbol(e.symbols.iter().zip(0..).map(|(s, i)| (s.as_bytes().into(), i)).collect()), DataType::Utf8),
             Named::Fixed { size, .. } => (Write::Fixed(*size), DataType::Binary),
-            Named::Record(_) => (Write::Json(ty.clone()), DataType::Utf8),
+            Named::Record(_) => return None,
         },
-        Type::Array(_) | Type::Map(_) => (Write::Json(ty.clone()), DataType::Utf8),
         _ => return None,
     })
 }
@@ -205,8 +204,11 @@ pub(super) fn to_native(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ar
 }
 
 /// The engine's column type that stands for an Arrow type.
-pub(super) fn native_kind(of: &DataType) -> Option<Kind> {
-    [Kind::Int, Kind::Float, Kind::Bool, Kind::Text, Kind::Binary].into_iter().find(|k| castable(of, &k.data_type()))
+pub(super) fn native_type(of: &DataType) -> Option<DataType> {
+    if is_nested(of) {
+        return is_column_type(of).then(|| of.clone());
+    }
+    [DataType::Int64, DataType::Float64, DataType::Boolean, DataType::Utf8, DataType::Binary].into_iter().find(|k| castable(of, k))
 }
 
 enum Bound<'a> {
@@ -219,12 +221,12 @@ enum Bound<'a> {
     Binary(&'a BinaryArray, Option<&'a NullBuffer>),
     Symbol(&'a StringArray, Option<&'a NullBuffer>, &'a HashMap<Box<[u8]>, i64>),
     Fixed(&'a BinaryArray, Option<&'a NullBuffer>, usize),
-    Json(&'a StringArray, Option<&'a NullBuffer>, &'a Schema, &'a Type),
+    Nested(&'a ArrayRef, Option<&'a NullBuffer>, &'a Put),
     Constant(&'a [u8]),
 }
 
 impl<'a> Bound<'a> {
-    fn new(plan: &'a Plan, column: Option<&'a ArrayRef>, schema: &'a Schema) -> Bound<'a> {
+    fn new(plan: &'a Plan, column: Option<&'a ArrayRef>) -> Bound<'a> {
         let (write, c) = match (&plan.source, column) {
             (Source::Column { write, .. }, Some(c)) => (write, c),
             (Source::Constant(bytes), _) => return Bound::Constant(bytes),
@@ -241,7 +243,7 @@ impl<'a> Bound<'a> {
             Write::Bytes => Bound::Binary(c.as_binary(), nulls),
             Write::Symbol(symbols) => Bound::Symbol(c.as_string(), nulls, symbols),
             Write::Fixed(n) => Bound::Fixed(c.as_binary(), nulls, *n),
-            Write::Json(ty) => Bound::Json(c.as_string(), nulls, schema, ty),
+            Write::Nested(put) => Bound::Nested(c, nulls, put),
         }
     }
 
@@ -253,7 +255,7 @@ impl<'a> Bound<'a> {
                 return Ok(());
             }
             Bound::Int(_, n) | Bound::Long(_, n, _) | Bound::Float(_, n) | Bound::Double(_, n) | Bound::Bool(_, n) => n,
-            Bound::Text(_, n) | Bound::Binary(_, n) | Bound::Symbol(_, n, _) | Bound::Fixed(_, n, _) | Bound::Json(_, n, ..) => n,
+            Bound::Text(_, n) | Bound::Binary(_, n) | Bound::Symbol(_, n, _) | Bound::Fixed(_, n, _) | Bound::Nested(_, n, _) => n,
         };
         let null = nulls.is_some_and(|n| n.is_null(row));
         match (null_branch, null) {
@@ -282,7 +284,7 @@ impl<'a> Bound<'a> {
             Bound::Fixed(v, _, n) => {
                 return Err(format!("{} bytes where the contract wants {n}", v.value(row).len()));
             }
-            Bound::Json(v, _, schema, ty) => value::encode_text(schema, ty, v.value(row), out)?,
+            Bound::Nested(v, _, nested) => nested.write(v, row, out)?,
             Bound::Constant(_) => {}
         }
         Ok(())
@@ -350,31 +352,9 @@ mod tests {
             ("n", Arc::new(Int64Array::from(vec![Some(-3), None]))),
             ("v", Arc::new(Float64Array::from(vec![1.5, 1.5]))),
             ("e", Arc::new(StringArray::from(vec!["b", "a"]))),
-            ("list", Arc::new(StringArray::from(vec!["[\"x\"]", "[\"x\"]"]))),
         ]);
         assert_eq!(decoded.rows.columns(), want.columns());
         assert_eq!(registry.decode_to_json(out.row(0)).unwrap()["list"], serde_json::json!(["x"]));
-    }
-
-    #[test]
-    fn json_texts_become_arrays_of_records_and_come_back() {
-        let mut r = Registry::default();
-        let sink = r#"{"type":"record","name":"S","fields":[{"name":"id","type":"string"},{"name":"why","type":["null",{"type":"array","items":
-            {"type":"record","name":"W","fields":[{"name":"f","type":"string"},{"name":"x","type":"double"},{"name":"t","type":["null","string"],"default":null}]}}]}]}"#;
-        r.insert("s-value", 1, 9, "s.avsc", sink).unwrap();
-        let r = Arc::new(r);
-        let texts = [Some(r#"[{"f":"a","x":1.5}]"#), None, Some("[]"), Some(r#"[{"f":1}]"#), Some("[")];
-        let rows = batch(vec![("id", Arc::new(StringArray::from(vec!["i"; 5]))), ("why", Arc::new(StringArray::from(texts.to_vec())))]);
-        let mut out = Encoded::default();
-        let bad = AvroEncoder::new(&r, "s", &rows.schema()).unwrap().encode_rows(&rows, &mut out).unwrap();
-        let errors: Vec<&str> = bad.iter().map(|b| b.error.as_str()).collect();
-        assert_eq!(bad.iter().map(|b| b.row).collect::<Vec<_>>(), [3, 4], "{errors:?}");
-        assert!(errors[0].contains("[0].f: 1 is not string") && errors[1].contains("not JSON"), "{errors:?}");
-        let mut b = RecordsBuilder::default();
-        (0..3).for_each(|i| b.push(i as i64, 0, None, Some(out.row(i)), &[]));
-        let decoded = AvroDecoder::new(r, "s", Some(&["why"])).unwrap().decode(&b.finish(3));
-        let back: Vec<Option<&str>> = decoded.rows.column(0).as_string::<i32>().iter().collect();
-        assert_eq!(back, [Some(r#"[{"f":"a","t":null,"x":1.5}]"#), None, Some("[]")]);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //! fields, worked out once per writer schema by Avro's resolution rules (by name; a missing field takes the reader's
 //! default; int → long → double). Fields that nobody wants become skips, so the whole record is still checked.
 
-use super::columns::{Cell, Columns, Kind, Slot, is_nested, to_millis};
+use super::columns::{Cell, Columns, Kind, Slot, to_millis};
 use super::cursor::{Cursor, Fault};
+use super::nested::{Literal, Read};
 use super::schema::{Field, LongUnit, Named, Schema, Type, nullable};
-use super::value;
 use std::sync::Arc;
 
 /// A column that a reader wants.
@@ -42,12 +42,14 @@ enum Action {
     Bytes(usize),
     Symbol(usize, Box<[Option<Box<[u8]>>]>),
     Fixed(usize, usize),
-    /// An array, map or record, as JSON text.
-    Json(usize, Type),
     /// A union that is more than "or null": one action per branch, `None` for null.
     Branches(Box<[Option<Action>]>),
     /// A field that the writer does not have.
     Default(Cell),
+    /// A list or a record.
+    Nested(usize, Read),
+    /// The same, where the writer does not have it.
+    NestedDefault(usize, Literal),
     SkipBytes(usize),
     Skip(Type),
 }
@@ -85,11 +87,17 @@ impl Program {
             steps.push(Step { null_branch, slot: Some(w.slot), action, name: field.name.as_str().into() });
         }
         for (w, _) in wanted.iter().zip(&found).filter(|(_, found)| !**found) {
-            let cell = w.field.default.as_ref().and_then(|d| Cell::of_default(w.kind, &w.field.ty, d));
-            let cell = cell
-                .filter(|c| w.nullable || *c != Cell::Null)
-                .ok_or_else(|| format!("field `{}` is not in the writer's schema and has no default", w.field.name))?;
-            steps.push(Step { null_branch: PLAIN, slot: Some(w.slot), action: Action::Default(cell), name: w.field.name.as_str().into() });
+            let action = match w.kind {
+                Kind::Nested => {
+                    w.field.default.as_ref().and_then(|d| Literal::of(reader, &w.field.ty, d)).map(|literal| Action::NestedDefault(w.slot.at, literal))
+                }
+                _ => {
+                    let cell = w.field.default.as_ref().and_then(|d| Cell::of_default(w.kind, &w.field.ty, d));
+                    cell.filter(|c| w.nullable || *c != Cell::Null).map(Action::Default)
+                }
+            };
+            let action = action.ok_or_else(|| format!("field `{}` is not in the writer's schema and has no default", w.field.name))?;
+            steps.push(Step { null_branch: PLAIN, slot: Some(w.slot), action, name: w.field.name.as_str().into() });
         }
         Ok(Program { writer: writer.clone(), steps })
     }
@@ -148,7 +156,6 @@ impl Program {
                 let symbol = symbols[i].as_ref().ok_or(Fault::Malformed("an enum's symbol is not in the contract"))?;
                 columns.texts[*at].push(symbol, false)?;
             }
-            Action::Json(at, ty) => columns.texts[*at].push(value::decode_text(&self.writer, ty, cursor)?.as_bytes(), false)?,
             Action::Branches(branches) => {
                 let i = cursor.choice(branches.len(), "a union has no such branch")?;
                 match (&branches[i], slot) {
@@ -165,6 +172,8 @@ impl Program {
                 }
             }
             Action::Skip(ty) => cursor.skip(&self.writer, ty)?,
+            Action::Nested(at, read) => read.run(&self.writer, cursor, &mut columns.nested[*at].0)?,
+            Action::NestedDefault(at, literal) => literal.push(&mut columns.nested[*at].0)?,
             _ => {}
         }
         Ok(())
@@ -229,16 +238,8 @@ fn action(writer: &Schema, reader: &Schema, ty: &Type, wanted: &Wanted) -> Optio
         let actions = branches.iter().map(|b| if *b == Type::Null { Some(None) } else { action(writer, reader, b, wanted).map(Some) });
         return Some(Action::Branches(actions.collect::<Option<Vec<_>>>()?.into()));
     }
-    if is_nested(writer, ty) || is_nested(reader, target) {
-        // Told as it was written: only the outer shape must agree.
-        let same = match (ty, target) {
-            (Type::Array(_), Type::Array(_)) | (Type::Map(_), Type::Map(_)) => true,
-            (Type::Named(_), Type::Named(_)) => is_nested(writer, ty) && is_nested(reader, target),
-            _ => false,
-        };
-        return same.then(|| Action::Json(at, ty.clone()));
-    }
     Some(match (wanted.kind, ty) {
+        (Kind::Nested, ty) => Action::Nested(at, Read::resolve(writer, ty, reader, target)?),
         (Kind::Int, Type::Int) => Action::Int(at),
         (Kind::Int, Type::Long(unit)) if !matches!(target, Type::Int) => match unit {
             LongUnit::Plain | LongUnit::Millis => Action::Long(at),

@@ -59,21 +59,6 @@ pub(super) fn encode_default(schema: &Schema, ty: &Type, default: &Value) -> Res
     Ok(out)
 }
 
-/// Appends a JSON text as a value of a nested type.
-pub(super) fn encode_text(schema: &Schema, ty: &Type, text: &str, out: &mut Vec<u8>) -> Result<(), String> {
-    let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
-    Writer { schema, default: false }.put(ty, &value, out).map_err(|(path, message)| format!("{path}: {message}").trim_start_matches(": ").to_string())
-}
-
-/// Reads a value of a nested type as JSON text.
-pub(super) fn decode_text(schema: &Schema, ty: &Type, cursor: &mut Cursor<'_>) -> Result<String, Fault> {
-    let mut reader = Reader { schema, cursor: *cursor };
-    let value = reader.value(ty, 0).map_err(|_| Fault::Malformed("an array, map or record cannot be read"))?;
-    let read = cursor.left() - reader.cursor.left();
-    cursor.take(read)?;
-    Ok(value.to_string())
-}
-
 struct Writer<'a> {
     schema: &'a Schema,
     /// Defaults write bytes as Avro does: a string of code points 0 to 255.

@@ -41,7 +41,7 @@ fn churn_and_maintenance_plan_with_their_parameters() {
     assert!(error.contains("lots"), "{error}");
     let maintenance = shipped("maintenance.yaml").topology;
     assert_eq!(maintenance.models, ["maintenance-risk"]);
-    assert!(maintenance.inputs[0].schema.index_of("fault_codes").is_ok(), "arrays arrive as JSON texts");
+    assert!(maintenance.inputs[0].schema.index_of("fault_codes").is_ok(), "lists arrive");
 }
 
 #[test]
