@@ -34,6 +34,8 @@ pub struct CityConfig {
     pub radius_m: f64,
     /// Median time in which a container fills, days; single ones lie between 0.5 and 14.
     pub median_fill_days: f64,
+    /// Sites for each customer: every so many sites somebody has a contract. At least 1.
+    pub sites_per_customer: usize,
     /// Seconds between the positions of a truck that drives; one that stands with its engine on sends one a minute. 5 to 300.
     pub position_interval_s: i64,
     /// ISO 4217 code of all prices.
@@ -58,6 +60,7 @@ impl Default for CityConfig {
             longitude_deg: 144.9631,
             radius_m: 8_000.0,
             median_fill_days: 3.2,
+            sites_per_customer: 5,
             position_interval_s: 30,
             currency: "AUD".to_owned(),
             faults: FaultRates::default(),
@@ -72,6 +75,7 @@ impl CityConfig {
         self.trucks = self.trucks.max(1);
         self.depots = self.depots.max(1);
         self.disposal_sites = self.disposal_sites.max(1);
+        self.sites_per_customer = self.sites_per_customer.max(1);
         self.history_days = self.history_days.max(1);
         self.radius_m = self.radius_m.max(500.0);
         self.position_interval_s = self.position_interval_s.clamp(5, 300);
@@ -127,7 +131,7 @@ pub struct FaultRates {
     pub not_found_share: f64,
     /// Of the containers visited: emptied by two thirds only.
     pub partial_share: f64,
-    /// Truck breaks down on duty; the rest of its round is not served.
+    /// A worn part fails on duty, in the long run so often; the rest of the round is not served.
     pub breakdown_per_truck_day: f64,
     /// Truck loses the network for 10 to 40 minutes on duty, then uploads its positions newest first.
     pub buffered_upload_per_truck_day: f64,

@@ -8,8 +8,6 @@ use crate::fleet::{Goal, Phase, TANK_L};
 use crate::layout;
 use ws_routing::roads::{Closures, Direction, Edge, Point, RoadGraph, Route, Snap, Speeds};
 
-/// Legs that a duty usually has: spreads the day's risk of a breakdown.
-const LEGS_PER_DUTY: f64 = 16.0;
 /// Before the wheels turn.
 const START_MS: i64 = 8 * SECOND_MS;
 /// From the last metre to the brake.
@@ -118,7 +116,7 @@ impl City {
         let leg = self.leg(from, route.as_ref(), pace);
         let takes_ms = leg.arrive_ms - now_ms;
         let truck = &mut self.trucks[index];
-        let breaks_down = truck.rng.chance(self.config.faults.breakdown_per_truck_day / LEGS_PER_DUTY);
+        let breaks_down = truck.health.fails(takes_ms as f64 / 3.6e6, &mut truck.rng);
         let stops_after_ms = if breaks_down { (takes_ms as f64 * truck.rng.unit()) as i64 } else { takes_ms };
         if let Some(duty) = truck.duty.as_mut() {
             duty.phase = Phase::Driving(goal);
@@ -182,10 +180,7 @@ impl City {
         truck.odometer_m += now.driven_m;
         truck.engine_h += (now_ms - leg.depart_ms) as f64 / 3.6e6;
         truck.fuel_level = (truck.fuel_level - now.driven_m / 1_000.0 * 0.45 / TANK_L).max(0.02);
-        truck.brake_wear = (truck.brake_wear + now.driven_m / 6.0e7).min(1.0);
-        if truck.brake_wear > 0.97 {
-            truck.brake_wear = 0.02;
-        }
+        truck.health.work((now_ms - leg.depart_ms) as f64 / 3.6e6);
         if let Some(drives) = self.drives.as_mut() {
             for part in leg.parts.iter().filter(|part| part.enter_ms < now_ms && part.to_m > part.from_m) {
                 let left_ms = part.leave_ms.min(now_ms);

@@ -3,6 +3,7 @@
 use crate::calendar::day_text;
 use crate::config::CityConfig;
 use crate::driving::Leg;
+use crate::health::Health;
 use crate::layout::Layout;
 use crate::rng::Rng;
 use crate::streets::Streets;
@@ -43,9 +44,9 @@ pub(crate) struct Truck {
     pub odometer_m: f64,
     pub engine_h: f64,
     pub fuel_level: f64,
-    pub brake_wear: f64,
-    pub hydraulic_wear: f64,
-    pub fault_codes: Vec<&'static str>,
+    pub health: Health,
+    /// Code under which the present breakdown was reported.
+    pub fault_code: Option<&'static str>,
 }
 
 /// One shift of a truck.
@@ -113,9 +114,8 @@ impl Truck {
                     odometer_m,
                     engine_h: odometer_m / 1_000.0 / 18.0,
                     fuel_level: rng.between(0.4, 1.0),
-                    brake_wear: rng.between(0.05, 0.8),
-                    hydraulic_wear: rng.between(0.0, 0.5),
-                    fault_codes: Vec::new(),
+                    health: Health::new(config.faults.breakdown_per_truck_day, &mut rng),
+                    fault_code: None,
                     gps_push_m: [0.0; 2],
                     position_ms: config.start_ms,
                     gps_rng: Rng::derive(config.seed, "gps", index as u64),

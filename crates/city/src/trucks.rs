@@ -8,6 +8,7 @@ use crate::city::{Action, City};
 use crate::events_vehicles::{Weighing, fuel_event, weighbridge_ticket};
 use crate::faults::FaultKind;
 use crate::fleet::{Duty, Goal, Phase, TANK_L, driver_of, shift_id_of};
+use crate::health::Health;
 use crate::layout::Stream;
 use crate::rounds::{SHIFT_STARTS_MS, STOP_MS};
 
@@ -167,23 +168,26 @@ impl City {
     fn break_down(&mut self, index: usize) {
         self.arrive(index);
         let repair_ms = self.trucks[index].rng.int(90 * MINUTE_MS, 5 * HOUR_MS);
-        let code = ["SPN-110-0", "SPN-100-1", "SPN-1638-16", "SPN-521-3"][self.trucks[index].rng.index(4)];
         let truck = &mut self.trucks[index];
-        truck.fault_codes = vec![code];
+        let part = truck.health.failed.unwrap_or(0);
+        let code = Health::code(part, &mut truck.rng);
+        truck.fault_code = Some(code);
         if let Some(duty) = truck.duty.as_mut() {
             duty.phase = Phase::Broken;
         }
         let id = truck.id.clone();
         self.record_fault(FaultKind::Breakdown, id, self.now_ms + repair_ms, None);
         self.tell_status(index, "broken_down");
-        self.tell_repair(index, code, "opened", None);
+        self.tell_repair(index, part, "opened", None);
         self.leave_out_the_rest(index, "vehicle_breakdown");
         self.wake_in(index, repair_ms);
     }
 
     fn repaired(&mut self, index: usize) {
-        let code = self.trucks[index].fault_codes.pop().unwrap_or("SPN-110-0");
-        self.tell_repair(index, code, "completed", Some(self.now_ms));
+        let truck = &mut self.trucks[index];
+        let part = truck.health.repair(&mut truck.rng).unwrap_or(0);
+        self.tell_repair(index, part, "completed", Some(self.now_ms));
+        self.trucks[index].fault_code = None;
         self.go_on(index);
     }
 
@@ -241,11 +245,15 @@ impl City {
         let truck = &mut self.trucks[index];
         truck.duty = None;
         truck.token += 1;
+        let replaced = truck.health.replace_in_time(&mut truck.rng);
         if truck.fuel_level < 0.45 {
             let volume_l = (1.0 - truck.fuel_level) * TANK_L;
             truck.fuel_level = 1.0;
             let draft = fuel_event(&truck.id, volume_l, truck.odometer_m, &self.config.currency, &self.layout.depots[truck.depot].id);
             self.emit_now(draft, "fuel-card");
+        }
+        if let Some(part) = replaced {
+            self.tell_part_replaced(index, part);
         }
     }
 

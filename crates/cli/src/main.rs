@@ -20,6 +20,8 @@ mod simulate;
 mod status;
 mod topology;
 mod train;
+mod train_risk;
+mod train_table;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;

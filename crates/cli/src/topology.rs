@@ -7,7 +7,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use ws_log::registry::Registry;
+use ws_log::avro::schema::{Named, Type, nullable};
+use ws_log::registry::{Registered, Registry};
 use ws_plan::Plan;
 use ws_plan::fixture::{Cell, DEAD_LETTERS, Fixture, Payload, Row, Run};
 use ws_runtime::models::Models;
@@ -172,6 +173,23 @@ fn cell(v: Value) -> Cell {
     }
 }
 
+/// A cell as the field's value: an array, map or record is written as JSON text.
+fn value_of(registered: &Registered, field: &str, c: &Cell) -> Value {
+    let declared = registered.schema.record().fields.iter().find(|f| f.name == field).map(|f| match &f.ty {
+        Type::Union(branches) => nullable(branches).map_or(&f.ty, |(_, inner)| inner),
+        ty => ty,
+    });
+    let nested = match declared {
+        Some(Type::Array(_) | Type::Map(_)) => true,
+        Some(Type::Named(i)) => matches!(registered.schema.named(*i), Named::Record(_)),
+        _ => false,
+    };
+    match c {
+        Cell::Text(t) if nested => serde_json::from_str(t).unwrap_or_else(|_| Value::from(t.as_str())),
+        c => json(c),
+    }
+}
+
 fn json(c: &Cell) -> Value {
     match c {
         Cell::Null => Value::Null,
@@ -195,7 +213,7 @@ impl Run for FixtureRun {
             Payload::Deleted => None,
             Payload::Bytes(b) => Some(b.clone()),
             Payload::Row(row) => {
-                let object: serde_json::Map<String, Value> = row.iter().map(|(k, c)| (k.clone(), json(c))).collect();
+                let object: serde_json::Map<String, Value> = row.iter().map(|(k, c)| (k.clone(), value_of(registered, k, c))).collect();
                 if key.is_none() {
                     key = registered.attribute("key").and_then(|k| object.get(k)).and_then(Value::as_str).map(str::to_string);
                 }
@@ -222,5 +240,20 @@ impl Run for FixtureRun {
         let all = self.out.entry(name).or_default();
         all.extend(rows);
         Ok(all.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_shipped_topology_passes_its_fixtures() {
+        let folder = Path::new("../../topologies");
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.with_extension("fixtures").is_dir()).collect();
+        files.retain(|p| p.extension().is_some_and(|e| e == "yaml"));
+        assert!(files.len() >= 4, "{files:?}");
+        test(&Files { files, schemas: None }).unwrap_or_else(|e| panic!("{e}"));
     }
 }

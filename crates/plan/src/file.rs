@@ -152,6 +152,8 @@ pub enum Op {
         /// Alternatives.
         alternatives: Vec<At<Vec<Item>>>,
     },
+    /// `rekey`
+    Rekey(At<String>),
     /// `dedup`
     Dedup {
         /// Key columns.

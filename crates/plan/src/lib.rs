@@ -22,6 +22,8 @@ mod fixture_read;
 mod fixture_run;
 mod functions;
 mod graph;
+mod hash_share;
+mod list_text;
 mod parse;
 mod plan;
 mod read;

@@ -6,7 +6,7 @@ use crate::read;
 use crate::read_stages;
 use crate::yaml::{At, Fields, Node, Value};
 
-const STAGE_FIELDS: [&str; 17] = [
+const STAGE_FIELDS: [&str; 18] = [
     "id",
     "from",
     "where",
@@ -24,9 +24,10 @@ const STAGE_FIELDS: [&str; 17] = [
     "absence",
     "apply",
     "optimize",
+    "rekey",
 ];
 /// Fields that decide what a stage is, and the fields that may stand beside them.
-const KINDS: [(&str, &[&str]); 9] = [
+const KINDS: [(&str, &[&str]); 10] = [
     ("each", &["select"]),
     ("dedup", &[]),
     ("join", &[]),
@@ -36,6 +37,7 @@ const KINDS: [(&str, &[&str]); 9] = [
     ("absence", &[]),
     ("apply", &[]),
     ("optimize", &[]),
+    ("rekey", &[]),
 ];
 
 /// Reads a stage; `None` when it has no id to speak of it.
@@ -55,8 +57,24 @@ pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
 
 fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
     let kinds: Vec<_> = KINDS.iter().filter(|(k, _)| fields.get(k).is_some()).collect();
-    let op_fields =
-        ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "absence", "apply", "optimize"];
+    let op_fields = [
+        "where",
+        "otherwise",
+        "select",
+        "add",
+        "each",
+        "dedup",
+        "join",
+        "group_by",
+        "window",
+        "emit",
+        "changed",
+        "infer",
+        "absence",
+        "apply",
+        "optimize",
+        "rekey",
+    ];
     let (kind, companions): (&str, &[&str]) = match kinds.as_slice() {
         [] => ("select", &["where", "otherwise", "select", "add"]),
         [(kind, companions)] => (*kind, *companions),
@@ -87,6 +105,7 @@ fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
         "window" => window(fields, problems),
         "changed" => changed(fields, problems),
         "infer" => infer(fields, problems),
+        "rekey" => fields.get("rekey").and_then(|n| read::text(n, "rekey", problems)).map(Op::Rekey),
         "absence" => read_stages::absence(fields, problems),
         "apply" => read_stages::apply(fields, problems),
         "optimize" => read_stages::optimize(fields, problems),

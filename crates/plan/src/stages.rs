@@ -57,6 +57,13 @@ impl Check<'_> {
             Op::Window { .. } | Op::Since { .. } => self.window(stage, input),
             Op::Changed { key, of, first } => self.changed(input, key, of, first.as_ref()),
             Op::Infer { .. } => self.infer(input, &stage.op),
+            Op::Rekey(key) => self.column(&input.schema, key, "rekey", None).map(|_| {
+                let name = vec![key.value.clone()];
+                let schema = crate::check::non_null(&Schema::new(batch::user_fields(&input.schema).to_vec()), &name);
+                let uses = Uses { always: name.iter().cloned().collect(), passes: true, ..Uses::default() };
+                let op = OpSpec::Select { filter: None, otherwise: ws_stream::spec::Otherwise::Drop, columns: None };
+                Made { op: Some(op), rows: Rows { schema: batch::with_system(&schema), key: Some(name), sound: true }, uses }
+            }),
             Op::Absence(a) => self.absence(input, a),
             Op::Apply(a) => self.apply(input, a),
             Op::Optimize(o) => self.optimize(input, o),

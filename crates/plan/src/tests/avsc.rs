@@ -78,6 +78,18 @@ impl Contracts for Schemas {
     fn model(&self, model: &str) -> Option<ModelContract> {
         let levels = ["level_6h", "level_24h", "level_48h", "hours_to_full"].into_iter().flat_map(|l| ["p10", "p50", "p90"].map(|p| format!("{l}_{p}")));
         let outputs: Vec<Field> = levels.chain(["p_overflow".to_string()]).map(|n| Field::new(n, DataType::Float64, true)).collect();
+        if matches!(model, "churn-risk" | "maintenance-risk") {
+            let life = ["p10", "p50", "p90"].map(|p| Field::new(format!("remaining_life_h_{p}"), DataType::Float64, true));
+            let mut outputs = vec![Field::new("risk", DataType::Float64, true), Field::new("horizon_days", DataType::Int64, true)];
+            outputs.extend(life.into_iter().filter(|_| model == "maintenance-risk"));
+            let driver = vec![
+                Field::new("feature", DataType::Utf8, false),
+                Field::new("contribution", DataType::Float64, false),
+                Field::new("text", DataType::Utf8, true),
+            ];
+            outputs.push(Field::new("drivers", DataType::List(Arc::new(Field::new("item", DataType::Struct(driver.into()), false))), true));
+            return Some(ModelContract { inputs: Vec::new(), outputs: Arc::new(Schema::new(outputs)) });
+        }
         (model == "fill-forecast").then(|| ModelContract { inputs: vec![("filling_level".into(), DataType::Float64)], outputs: Arc::new(Schema::new(outputs)) })
     }
     fn topics(&self) -> Vec<String> {
