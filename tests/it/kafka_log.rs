@@ -139,7 +139,7 @@ fn commits_go_on_after_the_broker_restarted_and_nothing_is_lost_or_doubled() {
         }
         assert!(worker.failures > 0, "no commit met the outage");
         let expected: Vec<String> = (1..=number).map(|n| n.to_string()).collect();
-        assert_eq!(worker.visible(&log, expected.len()), expected);
+        assert_eq!(worker.visible(&log, expected.len()), expected, "{:#?}", worker.history);
     });
 }
 
@@ -150,6 +150,8 @@ struct Worker {
     out: TopicPartition,
     owned: bool,
     failures: u32,
+    /// What did not go well, for the message of a failure.
+    history: Vec<String>,
 }
 
 impl Worker {
@@ -160,7 +162,7 @@ impl Worker {
         let member = Member { topology: topology.into(), slot: 0, tasks: 1 };
         let (mut committer, membership) = log.join(&member).expect("joining");
         committer.open().expect("opening");
-        let mut worker = Worker { committer, membership, out, owned: false, failures: 0 };
+        let mut worker = Worker { committer, membership, out, owned: false, failures: 0, history: Vec::new() };
         worker.wait_owned();
         worker
     }
@@ -204,8 +206,9 @@ impl Worker {
             assert!(Instant::now() < deadline, "epoch {number} was never committed");
             match self.committer.commit(&set) {
                 Outcome::Committed => return,
-                Outcome::Aborted(_) => {}
-                Outcome::Unknown(_) => {
+                Outcome::Aborted(why) => self.history.push(format!("{number} aborted: {why}")),
+                Outcome::Unknown(why) => {
+                    self.history.push(format!("{number} undetermined: {why}"));
                     while self.committer.open().is_err() {
                         assert!(Instant::now() < deadline, "the identity could not be opened again");
                     }
@@ -215,6 +218,7 @@ impl Worker {
                             Err(e) => assert!(Instant::now() < deadline, "progress could not be read: {e}"),
                         }
                     };
+                    self.history.push(format!("progress is {progress}"));
                     if progress == number {
                         return;
                     }

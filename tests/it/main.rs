@@ -15,6 +15,7 @@ mod kafka_share;
 mod page;
 mod robust;
 mod servers;
+mod stand_ins;
 mod support;
 mod tidy;
 mod wyndham;

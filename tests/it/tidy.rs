@@ -38,6 +38,11 @@ fn every_invariant_names_its_test() {
 }
 
 #[test]
+fn the_core_reads_no_clock_file_socket_or_thread() {
+    clean(rules::core_that_reaches_the_edge(&Tree::of_repository()));
+}
+
+#[test]
 fn no_path_of_one_machine() {
     clean(rules::machine_paths(&Tree::of_repository()));
 }
@@ -102,6 +107,17 @@ mod planted {
         let uses = "[dependencies]\ndatafusion-expr.workspace = true\n";
         let tree = Tree::of(&[("crates/plan/Cargo.toml", uses), ("crates/log/Cargo.toml", uses)]);
         only(&rules::datafusion_outside_its_rooms(&tree), "crates/log");
+    }
+
+    #[test]
+    fn a_core_that_reaches_the_edge_is_found() {
+        let core = |line: &str| Tree::of(&[("crates/stream/src/a.rs", line)]);
+        for reach in ["let t = Instant::now();\n", "use std::time::SystemTime;\n", "std::fs::read(path)\n", "use tokio::sync::mpsc;\n"] {
+            only(&rules::core_that_reaches_the_edge(&core(reach)), "crates/stream/src/a.rs:1");
+        }
+        only(&rules::core_that_reaches_the_edge(&Tree::of(&[("crates/stream/Cargo.toml", "tokio.workspace = true\n")])), "tokio");
+        assert!(rules::core_that_reaches_the_edge(&core("//! No Instant, no std::fs.\nlet instantly = 1;\n")).is_empty());
+        assert!(rules::core_that_reaches_the_edge(&Tree::of(&[("crates/log/src/a.rs", "Instant::now()\n")])).is_empty());
     }
 
     #[test]

@@ -4,14 +4,11 @@ use crate::calendar::{DAY_MS, HOUR_MS, day_of_month};
 use crate::city::{Action, City};
 use crate::customers::Invoice;
 use crate::events_office::{InvoiceChange, Payment, contract_event, invoice_event, payment_event};
+use crate::loyalty::{PRICES_TOLD_DAYS, TERM_DAYS, Trouble};
 use crate::references::customer_reference;
 
-/// Hazard of a voluntary end a day, for a customer without grievances.
-const LEAVES_PER_DAY: f64 = 0.000_25;
-/// What each grievance adds to it, as a multiple.
-const GRIEVANCE_WEIGHT: f64 = 0.6;
 /// Days between notice and end.
-const NOTICE_DAYS: i64 = 30;
+pub(crate) const NOTICE_DAYS: i64 = 30;
 /// Days until an invoice is due.
 const DUE_DAYS: i64 = 14;
 
@@ -23,7 +20,7 @@ impl City {
         }
     }
 
-    fn plan_bill(&mut self, customer: usize, after_ms: i64) {
+    pub(crate) fn plan_bill(&mut self, customer: usize, after_ms: i64) {
         let billing_day = self.office.customers[customer].billing_day;
         let clock = &self.fill.clock;
         let first = clock.day(after_ms);
@@ -70,6 +67,10 @@ impl City {
             return;
         }
         let failed = self.office.rng.chance(0.015);
+        if failed {
+            let customer = self.office.invoices[number].customer;
+            self.office.customers[customer].loyalty.annoy(Trouble::PaymentFailed, now_ms);
+        }
         let payment_id = self.next_id("pay");
         let invoice = &self.office.invoices[number];
         let draft = payment_event(&Payment {
@@ -106,39 +107,84 @@ impl City {
         self.emit_now(draft, "billing");
     }
 
-    /// Gives notice with a hazard that grows with grievances; ends the contract when the notice has run out.
+    /// Tells the prices of the next term in time, and renews the term when it ends.
+    pub(crate) fn renew_terms(&mut self, index: usize) {
+        let now_ms = self.now_ms;
+        let customer = &self.office.customers[index];
+        if customer.ends_ms.is_some() {
+            return;
+        }
+        let left_ms = customer.loyalty.term_ends_ms - now_ms;
+        if left_ms < PRICES_TOLD_DAYS * DAY_MS && !customer.loyalty.prices_told {
+            let rise = if self.office.rng.chance(0.75) { self.office.rng.between(0.02, 0.15) } else { 0.0 };
+            let customer = &mut self.office.customers[index];
+            customer.loyalty.prices_told = true;
+            if rise > 0.0 {
+                customer.monthly_fee_minor = (customer.monthly_fee_minor as f64 * (1.0 + rise)).round() as i64;
+                customer.loyalty.annoy(Trouble::PriceRise(rise), now_ms);
+                self.tell_contract(index, "price_changed");
+            }
+        }
+        if left_ms <= 0 {
+            let customer = &mut self.office.customers[index];
+            customer.loyalty.term_ends_ms += TERM_DAYS * DAY_MS;
+            customer.loyalty.prices_told = false;
+            self.tell_contract(index, "renewed");
+        }
+    }
+
+    /// Gives notice, or ends the contract when the notice has run out.
     pub(crate) fn consider_leaving(&mut self, index: usize) {
         let now_ms = self.now_ms;
         let customer = &self.office.customers[index];
         if let Some(ends_ms) = customer.ends_ms {
             if ends_ms <= now_ms {
                 self.office.customers[index].active = false;
-                self.tell_contract(index, "ended", ends_ms);
+                self.tell_contract(index, "ended");
                 let customer = &self.office.customers[index];
-                let zone_id = &self.layout.zones[self.layout.sites[customer.site].zone].id;
+                let site = customer.site;
+                let zone_id = &self.layout.zones[self.layout.sites[site].zone].id;
                 let draft = customer_reference(customer, zone_id, ends_ms, Some(ends_ms));
                 self.emit_now(draft, "crm");
+                let free_days = self.office.rng.int(5, 40);
+                self.office.vacant.push((site, now_ms + free_days * DAY_MS));
             }
             return;
         }
-        let hazard = LEAVES_PER_DAY * (1.0 + GRIEVANCE_WEIGHT * f64::from(customer.grievances));
-        if self.office.rng.chance(hazard) {
-            let ends_ms = now_ms + NOTICE_DAYS * DAY_MS;
-            self.office.customers[index].ends_ms = Some(ends_ms);
-            self.tell_contract(index, "notice_given", ends_ms);
+        let (segment, since_ms) = (customer.segment, customer.since_ms);
+        let leaving = self.office.customers[index].loyalty.leaves(segment, since_ms, now_ms, &mut self.office.rng);
+        if leaving.is_some() {
+            let customer = &mut self.office.customers[index];
+            customer.leaving = leaving;
+            customer.ends_ms = Some(now_ms + NOTICE_DAYS * DAY_MS);
+            self.tell_contract(index, "notice_given");
         }
     }
 
-    fn tell_contract(&mut self, index: usize, event: &'static str, ends_ms: i64) {
+    /// New customers sign for sites that have become free.
+    pub(crate) fn fill_vacancies(&mut self) {
+        let now_ms = self.now_ms;
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.office.vacant).into_iter().partition(|(_, at_ms)| *at_ms <= now_ms);
+        self.office.vacant = later;
+        for (site, _) in due {
+            let index = self.office.sign(site, now_ms, &self.layout);
+            let zone_id = self.layout.zones[self.layout.sites[site].zone].id.clone();
+            let draft = customer_reference(&self.office.customers[index], &zone_id, now_ms, None);
+            self.emit_now(draft, "crm");
+            for container in self.layout.sites[site].containers.clone() {
+                let draft = self.container_reference(container, Some(index), now_ms);
+                self.emit_now(draft, "asset-register");
+            }
+            self.tell_contract(index, "signed");
+            self.plan_bill(index, now_ms);
+        }
+    }
+
+    fn tell_contract(&mut self, index: usize, event: &'static str) {
         let customer = &self.office.customers[index];
-        let (voluntary, reason) = if customer.grievances > 0 {
-            (true, "service")
-        } else if index.is_multiple_of(4) {
-            (false, "moved")
-        } else {
-            (true, "price")
-        };
-        let draft = contract_event(&self.contract_change(customer, event, Some(voluntary), Some(reason), Some(ends_ms)));
+        let (voluntary, reason) = (customer.leaving.map(|(voluntary, _)| voluntary), customer.leaving.map(|(_, reason)| reason));
+        let ends_ms = customer.ends_ms.unwrap_or(customer.loyalty.term_ends_ms);
+        let draft = contract_event(&self.contract_change(customer, event, voluntary, reason, Some(ends_ms)));
         self.emit_now(draft, "crm");
     }
 }

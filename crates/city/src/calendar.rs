@@ -43,7 +43,8 @@ impl LocalClock {
         LocalClock { steps, holidays }
     }
 
-    fn offset_ms(&self, utc_ms: i64) -> i64 {
+    /// Local time minus UTC, ms.
+    pub(crate) fn offset_ms(&self, utc_ms: i64) -> i64 {
         let after = self.steps.partition_point(|(from, _)| *from <= utc_ms);
         self.steps.get(after.saturating_sub(1)).map_or(0, |(_, offset)| *offset)
     }

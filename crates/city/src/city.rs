@@ -6,12 +6,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::calendar::{HOUR_MS, LocalClock};
 use crate::config::CityConfig;
+use crate::congestion::Congestion;
 use crate::customers::Office;
+use crate::driving::Drive;
 use crate::events::{Draft, Stamp};
 use crate::fill::{FillModel, physical_level};
 use crate::fleet::Truck;
@@ -19,9 +22,11 @@ use crate::layout::Layout;
 use crate::rng::Rng;
 use crate::rounds::Rounds;
 use crate::sensors::Device;
+use crate::streets::Streets;
 use crate::truth::{Contents, Emptying, History, Truth};
 use crate::weather::Weather;
 use crate::world::Closure;
+use ws_routing::roads::{Closures, Place, Profile, RoadGraph, Search};
 
 /// A message as the broker receives it.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +51,7 @@ pub(crate) enum Action {
     ShiftStart(usize, i64, i64),
     /// Truck, token: what it does is done.
     TruckWake(usize, u64),
-    /// Truck, token: it sends its position.
+    /// Truck, number of the duty: it sends its position.
     TruckTick(usize, u64),
     /// Truck, number of the duty: it sends its diagnostics.
     TruckDiagnose(usize, u64),
@@ -56,6 +61,8 @@ pub(crate) enum Action {
     /// Local day that begins.
     Midnight(i64),
     RoadCloses(usize),
+    /// Segment in its middle, end in UTC ms.
+    IncidentBegins(u32, i64),
     FacilityCloses(usize),
     FacilityOpens(usize),
     TicketMoves(usize),
@@ -90,6 +97,15 @@ impl Agenda {
 pub struct City {
     pub(crate) config: CityConfig,
     pub(crate) layout: Layout,
+    pub(crate) streets: Streets,
+    pub(crate) congestion: Congestion,
+    /// What drivers believe of the hours.
+    pub(crate) habit: Profile,
+    /// Closed roads, as far as they were told.
+    pub(crate) closed: Closures,
+    pub(crate) search: Search,
+    /// Drives by segment, kept when asked for.
+    pub(crate) drives: Option<Vec<Drive>>,
     pub(crate) fill: FillModel,
     pub(crate) rounds: Rounds,
     pub(crate) contents: Vec<Contents>,
@@ -118,11 +134,14 @@ impl City {
     pub fn new(config: CityConfig) -> City {
         let config = config.sane();
         let start_ms = config.start_ms;
-        let layout = Layout::new(&config);
+        let mut layout = Layout::new(&config);
+        let streets = Streets::new(&config, &mut layout);
+        let centre = Place::new(config.latitude_deg, config.longitude_deg);
+        let congestion = Congestion::new(config.seed, &streets.graph, centre, config.radius_m);
         let clock = LocalClock::new(config.time_zone, start_ms);
         let weather = Weather::new(config.seed, config.latitude_deg < 0.0);
         let fill = FillModel::new(config.seed, clock, weather);
-        let trucks = Truck::fleet(&config, &layout);
+        let trucks = Truck::fleet(&config, &layout, &streets);
         let rounds = Rounds::new(&config, &layout, &trucks.iter().map(|truck| truck.depot).collect::<Vec<_>>());
         let next_visits = (0..layout.sites.len()).map(|site| rounds.next_visit_ms(&fill.clock, site, start_ms)).collect();
         let container_indexes = layout.containers.iter().enumerate().map(|(index, container)| (container.id.clone(), index)).collect();
@@ -140,6 +159,12 @@ impl City {
             outbox: Vec::new(),
             now_ms: start_ms,
             ids_given: 0,
+            habit: congestion.habit(),
+            closed: Closures::default(),
+            search: Search::default(),
+            drives: None,
+            streets,
+            congestion,
             config,
             layout,
             fill,
@@ -210,6 +235,16 @@ impl City {
         &self.config
     }
 
+    /// The streets, as a map has them. Write them with [`ws_routing::roads::write`] for whoever reads a file.
+    pub fn roads(&self) -> &Arc<RoadGraph> {
+        &self.streets.graph
+    }
+
+    /// From now on every drive is kept, for [`Truth::drives`]: about 0.7 MB a day of the default city.
+    pub fn keep_drives(&mut self) {
+        self.drives.get_or_insert_default();
+    }
+
     /// What really happened and is.
     pub fn truth(&self) -> Truth<'_> {
         Truth::new(self)
@@ -228,6 +263,7 @@ impl City {
             Action::Evening(day) => self.on_evening(day),
             Action::Midnight(day) => self.on_midnight(day),
             Action::RoadCloses(closure) => self.on_road_closes(closure),
+            Action::IncidentBegins(segment, until_ms) => self.on_incident_begins(segment, until_ms),
             Action::FacilityCloses(facility) => self.on_facility_closes(facility),
             Action::FacilityOpens(facility) => self.on_facility_opens(facility),
             Action::TicketMoves(ticket) => self.on_ticket_moves(ticket),

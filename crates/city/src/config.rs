@@ -34,6 +34,10 @@ pub struct CityConfig {
     pub radius_m: f64,
     /// Median time in which a container fills, days; single ones lie between 0.5 and 14.
     pub median_fill_days: f64,
+    /// Sites for each customer: every so many sites somebody has a contract. At least 1.
+    pub sites_per_customer: usize,
+    /// Seconds between the positions of a truck that drives; one that stands with its engine on sends one a minute. 5 to 300.
+    pub position_interval_s: i64,
     /// ISO 4217 code of all prices.
     pub currency: String,
     /// How often things go wrong.
@@ -56,6 +60,8 @@ impl Default for CityConfig {
             longitude_deg: 144.9631,
             radius_m: 8_000.0,
             median_fill_days: 3.2,
+            sites_per_customer: 5,
+            position_interval_s: 30,
             currency: "AUD".to_owned(),
             faults: FaultRates::default(),
         }
@@ -69,8 +75,10 @@ impl CityConfig {
         self.trucks = self.trucks.max(1);
         self.depots = self.depots.max(1);
         self.disposal_sites = self.disposal_sites.max(1);
+        self.sites_per_customer = self.sites_per_customer.max(1);
         self.history_days = self.history_days.max(1);
         self.radius_m = self.radius_m.max(500.0);
+        self.position_interval_s = self.position_interval_s.clamp(5, 300);
         self.median_fill_days = self.median_fill_days.clamp(0.5, 14.0);
         self
     }
@@ -123,12 +131,18 @@ pub struct FaultRates {
     pub not_found_share: f64,
     /// Of the containers visited: emptied by two thirds only.
     pub partial_share: f64,
-    /// Truck breaks down on duty; the rest of its round is not served.
+    /// A worn part fails on duty, in the long run so often; the rest of the round is not served.
     pub breakdown_per_truck_day: f64,
     /// Truck loses the network for 10 to 40 minutes on duty, then uploads its positions newest first.
     pub buffered_upload_per_truck_day: f64,
+    /// The clock of a truck's device is 1 to 9 hours behind for the first 10 to 60 minutes of a duty.
+    pub clock_behind_per_truck_day: f64,
+    /// Of the positions: hundreds of metres off, with an accuracy that says otherwise.
+    pub position_jump_share: f64,
     /// Road closures that begin on a day in the whole city.
     pub road_closures_per_day: f64,
+    /// Incidents on main roads a day: what is near goes at a third of its speed for 30 to 120 minutes.
+    pub road_incidents_per_day: f64,
     /// A disposal site closes for 1 to 4 hours.
     pub facility_outage_per_facility_day: f64,
 }
@@ -160,7 +174,10 @@ impl Default for FaultRates {
             partial_share: 0.005,
             breakdown_per_truck_day: 0.02,
             buffered_upload_per_truck_day: 0.05,
+            clock_behind_per_truck_day: 0.01,
+            position_jump_share: 0.001,
             road_closures_per_day: 1.5,
+            road_incidents_per_day: 4.0,
             facility_outage_per_facility_day: 0.05,
         }
     }
@@ -194,7 +211,10 @@ impl FaultRates {
             partial_share: 0.0,
             breakdown_per_truck_day: 0.0,
             buffered_upload_per_truck_day: 0.0,
+            clock_behind_per_truck_day: 0.0,
+            position_jump_share: 0.0,
             road_closures_per_day: 0.0,
+            road_incidents_per_day: 0.0,
             facility_outage_per_facility_day: 0.0,
         }
     }

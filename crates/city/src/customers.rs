@@ -7,10 +7,9 @@ use crate::city::{Action, City};
 use crate::config::CityConfig;
 use crate::events_office::{Contact, TicketState, consent_event, csat_event, customer_event, service_ticket};
 use crate::layout::{District, Layout};
+use crate::loyalty::{Loyalty, Trouble};
 use crate::rng::Rng;
 
-/// Sites for each customer.
-const SITES_PER_CUSTOMER: usize = 5;
 /// Complaints that an overflowing container draws in an hour.
 const COMPLAINTS_PER_OVERFLOW_H: f64 = 0.02;
 /// Share of the containers left unserved that somebody complains about.
@@ -26,6 +25,8 @@ pub(crate) struct Customer {
     pub contract_id: String,
     pub tariff_id: String,
     pub monthly_fee_minor: i64,
+    /// The fee and the end of the term when the city began, or when they signed.
+    pub first_terms: (i64, i64),
     pub since_ms: i64,
     pub consents: bool,
     /// Day of the month on which the invoice is made, 1 to 28.
@@ -35,8 +36,9 @@ pub(crate) struct Customer {
     pub active: bool,
     /// When the contract ends, once notice was given, UTC ms.
     pub ends_ms: Option<i64>,
-    /// Things that went wrong for them; makes them leave.
-    pub grievances: u32,
+    /// Whether they leave of their own will, and why.
+    pub leaving: Option<(bool, &'static str)>,
+    pub loyalty: Loyalty,
     pub invoices: u32,
 }
 
@@ -71,6 +73,8 @@ pub(crate) struct Office {
     pub tickets: Vec<Ticket>,
     pub invoices: Vec<Invoice>,
     pub rng: Rng,
+    /// Sites whose customer has left, and when somebody else signs, UTC ms.
+    pub vacant: Vec<(usize, i64)>,
     customer_by_site: Vec<Option<usize>>,
 }
 
@@ -78,40 +82,60 @@ impl Office {
     pub(crate) fn new(config: &CityConfig, layout: &Layout) -> Office {
         let mut rng = Rng::derive(config.seed, "office", 0);
         let mut customer_by_site = vec![None; layout.sites.len()];
-        let wanted = (layout.sites.len() / SITES_PER_CUSTOMER).max(1);
+        let wanted = (layout.sites.len() / config.sites_per_customer).max(1);
         let mut customers = Vec::with_capacity(wanted);
         for index in 0..wanted {
             let site = index * layout.sites.len() / wanted;
-            let segment = match layout.zones[layout.sites[site].zone].district {
-                District::Residential => "association",
-                District::Commercial | District::Nightlife => "business",
-                District::Park => "public",
-            };
+            let since_ms = config.start_ms - rng.int(60, 2_500) * DAY_MS;
             customer_by_site[site] = Some(index);
-            let trade = ["Bakery", "Hotel", "Workshop", "Clinic", "Studio", "Residents", "Kitchen", "Books"][rng.index(8)];
-            customers.push(Customer {
-                id: format!("cust-{:04}", index + 1),
-                name: format!("{trade} {}", layout.sites[site].name),
-                segment,
-                site,
-                contract_id: format!("contract-{:04}", index + 1),
-                tariff_id: format!("tariff-{segment}"),
-                monthly_fee_minor: (rng.lognormal(18_000.0, 0.4) / 100.0).round() as i64 * 100,
-                since_ms: config.start_ms - rng.int(60, 2_500) * DAY_MS,
-                consents: rng.chance(0.7),
-                billing_day: rng.int(1, 29) as u32,
-                pays_after_days: rng.lognormal(11.0, 0.4),
-                active: true,
-                ends_ms: None,
-                grievances: 0,
-                invoices: 0,
-            });
+            customers.push(Customer::new(index, site, since_ms, config.start_ms, layout, &mut rng));
         }
-        Office { customers, tickets: Vec::new(), invoices: Vec::new(), rng, customer_by_site }
+        Office { customers, tickets: Vec::new(), invoices: Vec::new(), rng, vacant: Vec::new(), customer_by_site }
     }
 
     pub(crate) fn customer_of_site(&self, site: usize) -> Option<usize> {
         self.customer_by_site[site]
+    }
+
+    /// Gives a vacant site to a new customer.
+    pub(crate) fn sign(&mut self, site: usize, now_ms: i64, layout: &Layout) -> usize {
+        let index = self.customers.len();
+        let customer = Customer::new(index, site, now_ms, now_ms, layout, &mut self.rng);
+        self.customers.push(customer);
+        self.customer_by_site[site] = Some(index);
+        index
+    }
+}
+
+impl Customer {
+    fn new(index: usize, site: usize, since_ms: i64, now_ms: i64, layout: &Layout, rng: &mut Rng) -> Customer {
+        let segment = match layout.zones[layout.sites[site].zone].district {
+            District::Residential => "association",
+            District::Commercial | District::Nightlife => "business",
+            District::Park => "public",
+        };
+        let trade = ["Bakery", "Hotel", "Workshop", "Clinic", "Studio", "Residents", "Kitchen", "Books"][rng.index(8)];
+        let monthly_fee_minor = (rng.lognormal(18_000.0, 0.4) / 100.0).round() as i64 * 100;
+        let loyalty = Loyalty::new(since_ms, now_ms, rng);
+        Customer {
+            id: format!("cust-{:04}", index + 1),
+            name: format!("{trade} {}", layout.sites[site].name),
+            segment,
+            site,
+            contract_id: format!("contract-{:04}", index + 1),
+            tariff_id: format!("tariff-{segment}"),
+            monthly_fee_minor,
+            first_terms: (monthly_fee_minor, loyalty.term_ends_ms),
+            since_ms,
+            consents: rng.chance(0.7),
+            billing_day: rng.int(1, 29) as u32,
+            pays_after_days: rng.lognormal(11.0, 0.4),
+            active: true,
+            ends_ms: None,
+            leaving: None,
+            loyalty,
+            invoices: 0,
+        }
     }
 }
 
@@ -129,7 +153,8 @@ impl City {
     pub(crate) fn not_served(&mut self, container: usize) {
         let site = self.layout.containers[container].site;
         if let Some(customer) = self.office.customer_of_site(site) {
-            self.office.customers[customer].grievances += 1;
+            let now_ms = self.now_ms;
+            self.office.customers[customer].loyalty.annoy(Trouble::Missed, now_ms);
         }
         if self.contents[container].open_ticket.is_none() && self.office.rng.chance(COMPLAINT_SHARE_UNSERVED) {
             self.open_ticket(container, "missed_collection", "The container was not emptied on its day.");
@@ -149,7 +174,7 @@ impl City {
         let known = self.office.customer_of_site(site).filter(|customer| self.office.customers[*customer].active);
         let id = self.next_id("ticket");
         if let Some(customer) = known {
-            self.office.customers[customer].grievances += 1;
+            self.office.customers[customer].loyalty.annoy(Trouble::Ticket, now_ms);
             let channel = ["phone", "email", "app", "web"][self.office.rng.index(4)];
             let sentiment = -self.office.rng.between(0.2, 1.0);
             let contact = Contact {
@@ -252,7 +277,9 @@ impl City {
                 let draft = consent_event(&customer.id, "model_training", customer.consents);
                 self.emit_now(draft, "crm");
             }
+            self.renew_terms(index);
             self.consider_leaving(index);
         }
+        self.fill_vacancies();
     }
 }

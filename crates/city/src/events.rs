@@ -189,9 +189,9 @@ pub(crate) fn facility_status(facility_id: &str, open: bool, until_ms: Option<i6
         .set("until_at", until_ms)
 }
 
-pub(crate) fn road_closure(closure_id: &str, segment_id: &str, reason: &'static str, from_ms: i64, until_ms: i64, at: (f64, f64)) -> Draft {
+pub(crate) fn road_closure(closure_id: &str, segment_ids: Vec<String>, reason: &'static str, from_ms: i64, until_ms: i64, at: (f64, f64)) -> Draft {
     Draft::new("road.closure", "closure_id", closure_id)
-        .set("segment_ids", vec![segment_id.to_owned()])
+        .set("segment_ids", segment_ids)
         .set("restriction", "closed")
         .set("direction", "both")
         .set("starts_at", from_ms)

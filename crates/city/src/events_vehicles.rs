@@ -7,7 +7,8 @@ use crate::events::{Draft, rounded};
 pub(crate) struct Fix {
     pub at: (f64, f64),
     pub speed_mps: f64,
-    pub heading_deg: f64,
+    /// `None` while it stands.
+    pub heading_deg: Option<f64>,
     pub accuracy_m: f64,
     pub odometer_m: f64,
 }
@@ -16,7 +17,7 @@ pub(crate) fn vehicle_position(vehicle_id: &str, fix: Fix) -> Draft {
     Draft::new("vehicle.position", "vehicle_id", vehicle_id)
         .at(fix.at)
         .set("speed_mps", rounded(fix.speed_mps, 1))
-        .set("heading_deg", rounded(fix.heading_deg, 0))
+        .set("heading_deg", fix.heading_deg.map(|deg| rounded(deg, 0)))
         .set("accuracy_m", rounded(fix.accuracy_m, 1))
         .set("odometer_m", rounded(fix.odometer_m, 0))
         .set("ignition_on", true)

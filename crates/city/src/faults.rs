@@ -58,8 +58,14 @@ pub enum FaultKind {
     Breakdown,
     /// A truck's positions were held back, delivered newest first.
     VehicleBufferedUpload,
+    /// A truck's clock was behind.
+    VehicleClock,
+    /// A position far from the truck.
+    PositionJump,
     /// A road was closed.
     RoadClosure,
+    /// An incident slowed the roads around it.
+    RoadIncident,
     /// A disposal site was closed.
     FacilityOutage,
     /// A device that stands in no reference reports.
@@ -71,7 +77,7 @@ pub enum FaultKind {
 pub struct Fault {
     /// What went wrong.
     pub kind: FaultKind,
-    /// Id of the device, container, vehicle, site, facility or closure concerned.
+    /// Id of the device, container, vehicle, site, facility, segment or closure concerned.
     pub subject: String,
     /// When it began, true UTC ms.
     pub from_ms: i64,

@@ -2,8 +2,12 @@
 
 use crate::calendar::day_text;
 use crate::config::CityConfig;
-use crate::layout::{Layout, Point};
+use crate::driving::Leg;
+use crate::health::Health;
+use crate::layout::Layout;
 use crate::rng::Rng;
+use crate::streets::Streets;
+use ws_routing::roads::Snap;
 
 /// Volume of the fuel tank, l.
 pub(crate) const TANK_L: f64 = 220.0;
@@ -22,10 +26,17 @@ pub(crate) struct Truck {
     pub kind: usize,
     pub depot: usize,
     pub plate: String,
-    pub at: Point,
+    /// Where it stands, or began its drive.
+    pub on: Snap,
     pub load_kg: [f64; 4],
     pub load_l: f64,
     pub rng: Rng,
+    /// Errors of its positions: apart, so that they do not change what it does.
+    pub gps_rng: Rng,
+    /// Error that its positions share for a while, m east and north.
+    pub gps_push_m: [f64; 2],
+    /// When it last sent its position.
+    pub position_ms: i64,
     pub duty: Option<Duty>,
     pub lift_cycles: i64,
     pub duties: u64,
@@ -33,9 +44,9 @@ pub(crate) struct Truck {
     pub odometer_m: f64,
     pub engine_h: f64,
     pub fuel_level: f64,
-    pub brake_wear: f64,
-    pub hydraulic_wear: f64,
-    pub fault_codes: Vec<&'static str>,
+    pub health: Health,
+    /// Code under which the present breakdown was reported.
+    pub fault_code: Option<&'static str>,
 }
 
 /// One shift of a truck.
@@ -59,6 +70,8 @@ pub(crate) struct Duty {
     pub broken: bool,
     /// Network outage: positions of this time arrive at its end, newest first.
     pub outage: Option<(i64, i64)>,
+    /// Until when its clock is behind, and by how much, ms: then the clock is set right and times repeat.
+    pub clock_behind: Option<(i64, i64)>,
 }
 
 /// Where a truck drives to.
@@ -79,34 +92,8 @@ pub(crate) enum Phase {
     Broken,
 }
 
-/// One drive.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Leg {
-    pub from: Point,
-    pub to: Point,
-    pub depart_ms: i64,
-    pub arrive_ms: i64,
-    pub length_m: f64,
-}
-
-impl Leg {
-    /// Position along the street grid (east first, then north), heading in degrees, share driven.
-    pub(crate) fn at(&self, at_ms: i64) -> (Point, f64, f64) {
-        let share = ((at_ms - self.depart_ms) as f64 / (self.arrive_ms - self.depart_ms).max(1) as f64).clamp(0.0, 1.0);
-        let (east_m, north_m) = (self.to.x_m - self.from.x_m, self.to.y_m - self.from.y_m);
-        let done_m = share * (east_m.abs() + north_m.abs());
-        if done_m < east_m.abs() {
-            let at = Point { x_m: self.from.x_m + done_m * east_m.signum(), y_m: self.from.y_m };
-            (at, if east_m > 0.0 { 90.0 } else { 270.0 }, share)
-        } else {
-            let at = Point { x_m: self.to.x_m, y_m: self.from.y_m + (done_m - east_m.abs()) * north_m.signum() };
-            (at, if north_m >= 0.0 { 0.0 } else { 180.0 }, share)
-        }
-    }
-}
-
 impl Truck {
-    pub(crate) fn fleet(config: &CityConfig, layout: &Layout) -> Vec<Truck> {
+    pub(crate) fn fleet(config: &CityConfig, layout: &Layout, streets: &Streets) -> Vec<Truck> {
         (0..config.trucks)
             .map(|index| {
                 let mut rng = Rng::derive(config.seed, "truck", index as u64);
@@ -117,7 +104,7 @@ impl Truck {
                     kind: rng.weighted(&TYPES.map(|kind| kind.5)),
                     depot,
                     plate: format!("WST {:03}", rng.int(100, 999)),
-                    at: layout.depots[depot].at,
+                    on: streets.depots[depot],
                     load_kg: [0.0; 4],
                     load_l: 0.0,
                     duty: None,
@@ -127,9 +114,11 @@ impl Truck {
                     odometer_m,
                     engine_h: odometer_m / 1_000.0 / 18.0,
                     fuel_level: rng.between(0.4, 1.0),
-                    brake_wear: rng.between(0.05, 0.8),
-                    hydraulic_wear: rng.between(0.0, 0.5),
-                    fault_codes: Vec::new(),
+                    health: Health::new(config.faults.breakdown_per_truck_day, &mut rng),
+                    fault_code: None,
+                    gps_push_m: [0.0; 2],
+                    position_ms: config.start_ms,
+                    gps_rng: Rng::derive(config.seed, "gps", index as u64),
                     rng,
                 }
             })
@@ -174,18 +163,4 @@ pub(crate) fn driver_of(truck: usize, day: i64) -> String {
 /// Id of a truck's shift on a local day.
 pub(crate) fn shift_id_of(truck_id: &str, day: i64) -> String {
     format!("shift-{truck_id}-{}", day_text(day))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_leg_follows_the_streets_east_first() {
-        let leg = Leg { from: Point { x_m: 0.0, y_m: 0.0 }, to: Point { x_m: -300.0, y_m: 100.0 }, depart_ms: 0, arrive_ms: 40_000, length_m: 400.0 };
-        assert_eq!(leg.at(0).0, Point { x_m: 0.0, y_m: 0.0 });
-        assert_eq!((leg.at(20_000).0, leg.at(20_000).1), (Point { x_m: -200.0, y_m: 0.0 }, 270.0));
-        assert_eq!((leg.at(35_000).0, leg.at(35_000).1), (Point { x_m: -300.0, y_m: 50.0 }, 0.0));
-        assert_eq!(leg.at(99_000).0, leg.to);
-    }
 }

@@ -5,6 +5,7 @@
 use crate::config::CityConfig;
 use crate::fill::FillSpec;
 use crate::rng::Rng;
+use ws_routing::roads::{self, Place, Plane};
 
 /// Character of a zone: decides what is thrown away when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,7 +65,7 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    /// Distance along the street grid, m.
+    /// Distance along a street grid, m: what plans reckon with before anybody drives.
     pub(crate) fn street_m(self, other: Point) -> f64 {
         (self.x_m - other.x_m).abs() + (self.y_m - other.y_m).abs()
     }
@@ -119,11 +120,9 @@ pub(crate) struct Layout {
     pub containers: Vec<Container>,
     pub depots: Vec<Facility>,
     pub disposals: Vec<Facility>,
-    latitude_deg: f64,
-    longitude_deg: f64,
+    plane: Plane,
 }
 
-const METRES_PER_DEGREE: f64 = 111_320.0;
 const BINS_PER_ZONE: usize = 160;
 
 /// (kind, capacity in l, inner height in m, weight among containers)
@@ -176,14 +175,24 @@ impl Layout {
         };
         let depots = ring("Depot", "depot", config.depots, 0.55, &mut rng);
         let disposals = ring("Transfer station", "disposal", config.disposal_sites, 0.95, &mut rng);
-        Layout { zones, sites, containers, depots, disposals, latitude_deg: config.latitude_deg, longitude_deg: config.longitude_deg }
+        Layout { zones, sites, containers, depots, disposals, plane: Plane::around(Place::new(config.latitude_deg, config.longitude_deg)) }
     }
 
     /// WGS 84 (latitude, longitude) of a point, degrees, to about 10 cm.
     pub(crate) fn degrees(&self, at: Point) -> (f64, f64) {
-        let latitude = self.latitude_deg + at.y_m / METRES_PER_DEGREE;
-        let longitude = self.longitude_deg + at.x_m / (METRES_PER_DEGREE * self.latitude_deg.to_radians().cos());
-        ((latitude * 1e6).round() / 1e6, (longitude * 1e6).round() / 1e6)
+        let place = self.place(at);
+        ((place.latitude_deg * 1e6).round() / 1e6, (place.longitude_deg * 1e6).round() / 1e6)
+    }
+
+    /// The place of a point.
+    pub(crate) fn place(&self, at: Point) -> Place {
+        self.plane.place(roads::Point { x_m: at.x_m, y_m: at.y_m })
+    }
+
+    /// The point of a place.
+    pub(crate) fn point(&self, place: Place) -> Point {
+        let point = self.plane.point(place);
+        Point { x_m: point.x_m, y_m: point.y_m }
     }
 
     /// The stream that most of a site's volume takes: what its schedule speaks of.
@@ -241,7 +250,7 @@ fn make_sites(config: &CityConfig, zones: &[Zone], rng: &mut Rng) -> (Vec<Site>,
         let at = loop {
             let at = Point { x_m: zone.centre.x_m + zone.radius_m * rng.normal(), y_m: zone.centre.y_m + zone.radius_m * rng.normal() };
             if at.x_m.hypot(at.y_m) <= config.radius_m {
-                // Streets run on a 60 m grid: sites stand on them.
+                // Roughly along lines; the nearest street takes it in when there are streets.
                 break if rng.chance(0.5) { Point { x_m: (at.x_m / 60.0).round() * 60.0, ..at } } else { Point { y_m: (at.y_m / 60.0).round() * 60.0, ..at } };
             }
         };

@@ -9,20 +9,25 @@ mod billing;
 mod calendar;
 mod city;
 mod config;
+mod congestion;
 mod customers;
+mod driving;
 mod events;
 mod events_office;
 mod events_vehicles;
 mod faults;
 mod fill;
 mod fleet;
+mod health;
 mod layout;
+mod loyalty;
 mod radio;
 mod references;
 mod rng;
 mod rounds;
 mod sensors;
 mod service;
+mod streets;
 mod trucks;
 mod truth;
 mod weather;
@@ -34,9 +39,12 @@ mod tests_contract;
 mod tests_faults;
 #[cfg(test)]
 mod tests_life;
+#[cfg(test)]
+mod tests_roads;
 
 pub use city::{City, Event};
 pub use config::{CityConfig, FaultRates};
+pub use driving::Drive;
 pub use faults::{Fault, FaultKind};
 pub use layout::{District, Stream};
 pub use truth::{Emptying, Truth};

@@ -5,6 +5,7 @@ use crate::city::{Action, City};
 use crate::events_vehicles::{Diagnosis, Doing, ShiftChange, WorkOrder, shift_event, vehicle_diagnostics, vehicle_status, workorder_event};
 use crate::faults::FaultKind;
 use crate::fleet::{Phase, TANK_L};
+use crate::health::PARTS;
 
 impl City {
     pub(crate) fn on_truck_diagnose(&mut self, index: usize, duty_number: u64) {
@@ -19,29 +20,23 @@ impl City {
         }
         let warm = (((now_ms - duty.started_ms) as f64) / (20 * MINUTE_MS) as f64).min(1.0);
         let driving = matches!(duty.phase, Phase::Driving(_));
-        truck.hydraulic_wear = (truck.hydraulic_wear + 1.2e-5).min(1.0);
-        let rare = truck.rng.chance(0.002);
-        if rare && truck.fault_codes.is_empty() {
-            truck.fault_codes.push(["SPN-3361-18", "SPN-168-4", "SPN-639-9"][truck.rng.index(3)]);
-        } else if truck.rng.chance(0.05) && !truck.duty.as_ref().is_some_and(|duty| duty.broken) {
-            truck.fault_codes.clear();
-        }
-        let sick = if truck.fault_codes.is_empty() { 0.0 } else { 1.0 };
+        let drift = truck.health.drift();
+        let fault_codes = truck.health.codes(&mut truck.rng);
         let sample = Diagnosis {
             odometer_m: truck.odometer_m,
             engine_hours_h: truck.engine_h,
             engine_speed_rpm: if driving { truck.rng.between(1_050.0, 1_900.0) } else { truck.rng.between(620.0, 900.0) },
-            coolant_degc: ambient_degc + (84.0 - ambient_degc) * warm + 6.0 * sick + 1.5 * truck.rng.normal(),
-            oil_pressure_kpa: 390.0 - 60.0 * sick - 25.0 * warm + 10.0 * truck.rng.normal(),
-            oil_degc: ambient_degc + (92.0 - ambient_degc) * warm + 5.0 * sick + 2.0 * truck.rng.normal(),
-            battery_v: 27.8 - 0.6 * sick + 0.15 * truck.rng.normal(),
-            hydraulic_pressure_kpa: 18_500.0 - 2_500.0 * truck.hydraulic_wear + 250.0 * truck.rng.normal(),
+            coolant_degc: ambient_degc + (84.0 - ambient_degc) * warm + drift.coolant_degc + 1.5 * truck.rng.normal(),
+            oil_pressure_kpa: 390.0 + drift.oil_pressure_kpa - 25.0 * warm + 10.0 * truck.rng.normal(),
+            oil_degc: ambient_degc + (92.0 - ambient_degc) * warm + drift.oil_degc + 2.0 * truck.rng.normal(),
+            battery_v: 27.8 + drift.battery_v + 0.15 * truck.rng.normal(),
+            hydraulic_pressure_kpa: 18_500.0 + drift.hydraulic_pressure_kpa + 250.0 * drift.hydraulic_scatter * truck.rng.normal(),
             lift_cycles: truck.lift_cycles,
             compactor_cycles: truck.lift_cycles * 3 / 4,
-            brake_wear: truck.brake_wear,
+            brake_wear: drift.brake_wear,
             tyre_pressure_min_kpa: 780.0 + 0.8 * (ambient_degc - 15.0) + 6.0 * truck.rng.normal(),
             adblue_level: (0.2 + 0.8 * truck.fuel_level).min(1.0),
-            fault_codes: truck.fault_codes.clone(),
+            fault_codes,
         };
         let draft = vehicle_diagnostics(&truck.id, &sample);
         self.emit_now(draft, "telematics");
@@ -59,7 +54,7 @@ impl City {
             fuel_level: truck.fuel_level,
             range_m: truck.fuel_level * TANK_L / 0.45 * 1_000.0,
             next_stop_site_id: next,
-            at: self.layout.degrees(truck.at),
+            at: self.degrees_of(truck.on),
         };
         let draft = vehicle_status(&truck.id, &doing);
         self.emit_now(draft, "telematics");
@@ -84,7 +79,8 @@ impl City {
         self.emit_now(draft, "crew-app");
     }
 
-    pub(crate) fn tell_repair(&mut self, index: usize, code: &'static str, state: &'static str, ended_at_ms: Option<i64>) {
+    /// The part that broke down on duty, and its repair.
+    pub(crate) fn tell_repair(&mut self, index: usize, part: usize, state: &'static str, ended_at_ms: Option<i64>) {
         let now_ms = self.now_ms;
         let failed_ms = self.history.faults.iter().rev().find(|fault| fault.kind == FaultKind::Breakdown && fault.subject == self.trucks[index].id);
         let failed_at_ms = failed_ms.map(|fault| fault.from_ms);
@@ -95,11 +91,32 @@ impl City {
             workorder_id: &workorder_id,
             state,
             kind: "corrective",
-            component: if code == "SPN-1638-16" { "hydraulics" } else { "engine" },
-            fault_code: Some(code),
+            component: PARTS[part],
+            fault_code: self.trucks[index].fault_code,
             failed_at_ms,
             ended_at_ms,
             downtime_s: ended_at_ms.zip(failed_at_ms).map(|(to, from)| (to - from) as f64 / SECOND_MS as f64),
+            odometer_m: Some(self.trucks[index].odometer_m),
+        };
+        let draft = workorder_event(&order);
+        self.emit_now(draft, "workshop");
+    }
+
+    /// A part that the workshop replaced before it failed, after the shift.
+    pub(crate) fn tell_part_replaced(&mut self, index: usize, part: usize) {
+        let now_ms = self.now_ms;
+        let workorder_id = format!("wo-{}-{}-{}", self.trucks[index].id, now_ms / DAY_MS, PARTS[part]);
+        let order = WorkOrder {
+            asset_id: &self.trucks[index].id,
+            asset_type: "vehicle",
+            workorder_id: &workorder_id,
+            state: "completed",
+            kind: "preventive",
+            component: PARTS[part],
+            fault_code: None,
+            failed_at_ms: None,
+            ended_at_ms: Some(now_ms),
+            downtime_s: None,
             odometer_m: Some(self.trucks[index].odometer_m),
         };
         let draft = workorder_event(&order);

@@ -208,23 +208,28 @@ impl City {
     fn list_bins(&self, register: &mut Register<'_>) {
         let from_ms = register.valid_from_ms;
         for (index, container) in self.layout.containers.iter().enumerate() {
-            let customer = self.office.customer_of_site(container.site).map(|customer| self.office.customers[customer].id.clone());
-            register.add(
-                Draft::new("ref.container", "container_id", &container.id)
-                    .set("site_id", self.layout.sites[container.site].id.as_str())
-                    .set("waste_stream", container.stream.code())
-                    .set("capacity_l", container.capacity_l)
-                    .set("height_m", container.height_m)
-                    .set("valid_from", from_ms)
-                    .set("valid_to", Value::Null)
-                    .set("status", "ok")
-                    .set("rfid_tag", container.rfid.as_str())
-                    .set("container_type", container.kind)
-                    .set("customer_id", customer),
-            );
+            let first = self.office.customers.iter().position(|customer| customer.site == container.site && customer.since_ms < self.config.start_ms);
+            register.add(self.container_reference(index, first, from_ms));
             // Device number n was made for container number n; later ones replace.
             register.add(device_reference(&self.devices[index], Some(&container.id), from_ms));
         }
+    }
+
+    /// `ref.container`: where it stands and whose it is, from a time on.
+    pub(crate) fn container_reference(&self, index: usize, customer: Option<usize>, valid_from_ms: i64) -> Draft {
+        let container = &self.layout.containers[index];
+        let customer = customer.map(|customer| self.office.customers[customer].id.clone());
+        Draft::new("ref.container", "container_id", &container.id)
+            .set("site_id", self.layout.sites[container.site].id.as_str())
+            .set("waste_stream", container.stream.code())
+            .set("capacity_l", container.capacity_l)
+            .set("height_m", container.height_m)
+            .set("valid_from", valid_from_ms)
+            .set("valid_to", Value::Null)
+            .set("status", "ok")
+            .set("rfid_tag", container.rfid.as_str())
+            .set("container_type", container.kind)
+            .set("customer_id", customer)
     }
 
     fn list_fleet(&self, register: &mut Register<'_>) {
@@ -258,10 +263,13 @@ impl City {
 
     fn list_customers(&self, register: &mut Register<'_>) {
         let from_ms = register.valid_from_ms;
-        for customer in &self.office.customers {
+        // Those that signed later tell of it themselves.
+        for customer in self.office.customers.iter().filter(|customer| customer.since_ms < self.config.start_ms) {
             let zone = self.layout.sites[customer.site].zone;
             register.add(customer_reference(customer, &self.layout.zones[zone].id, from_ms, None));
-            register.add(contract_event(&self.contract_change(customer, "signed", None, None, None)));
+            let (monthly_fee_minor, term_ends_ms) = customer.first_terms;
+            let then = Customer { monthly_fee_minor, ..customer.clone() };
+            register.add(contract_event(&self.contract_change(&then, "signed", None, None, Some(term_ends_ms))));
             register.add(consent_event(&customer.id, "model_training", customer.consents));
         }
     }

@@ -32,8 +32,7 @@ impl City {
         let site = duty.stops[duty.next].0;
         // After tipping in the middle of a stop the truck comes back for the rest.
         let first_time = duty.container == 0;
-        let at = self.layout.sites[site].at;
-        let closed = self.closures.iter().any(|closure| closure.is_near(now_ms, at, 120.0));
+        let closed = self.is_closed_off(site);
         let blocked = first_time && self.trucks[index].rng.chance(blocked_share);
         if closed || blocked {
             let site_id = self.layout.sites[site].id.clone();

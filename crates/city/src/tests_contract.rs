@@ -16,7 +16,7 @@ struct Contract {
 }
 
 fn contracts() -> BTreeMap<String, Contract> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
+    let folder = Path::new("../../schemas");
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("schemas/ is there") {
         let path = entry.unwrap().path();

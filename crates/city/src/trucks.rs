@@ -1,14 +1,15 @@
-//! Trucks on their rounds: driving along the street grid, stopping, breaking down, tipping, going home.
+//! Trucks on their rounds: what they do next, breaking down, tipping, going home.
 //!
-//! A truck on duty does one thing at a time; a token tells its timers apart, so that a timer of something given up is ignored. What
-//! happens at a stop is in `service.rs`.
+//! A truck on duty does one thing at a time; a token tells its timers apart, so that a timer of something given up is ignored. How
+//! they drive is in `driving.rs`, what happens at a stop in `service.rs`.
 
 use crate::calendar::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::city::{Action, City};
-use crate::events_vehicles::{Fix, Weighing, fuel_event, vehicle_position, weighbridge_ticket};
+use crate::events_vehicles::{Weighing, fuel_event, weighbridge_ticket};
 use crate::faults::FaultKind;
-use crate::fleet::{Duty, Goal, Leg, Phase, TANK_L, driver_of, shift_id_of};
-use crate::layout::{Point, Stream};
+use crate::fleet::{Duty, Goal, Phase, TANK_L, driver_of, shift_id_of};
+use crate::health::Health;
+use crate::layout::Stream;
 use crate::rounds::{SHIFT_STARTS_MS, STOP_MS};
 
 /// Longest duty; the rest of the round is left.
@@ -17,8 +18,6 @@ const LONGEST_DUTY_MS: i64 = 9 * HOUR_MS + 30 * MINUTE_MS;
 const BREAK_AFTER_MS: i64 = 4 * HOUR_MS;
 /// Share of the payload at which a truck goes to tip.
 const FULL_SHARE: f64 = 0.95;
-/// Legs that a duty usually has: spreads the day's risk of a breakdown.
-const LEGS_PER_DUTY: f64 = 16.0;
 
 impl City {
     pub(crate) fn on_shift_start(&mut self, index: usize, day: i64, from_ms: i64) {
@@ -46,6 +45,10 @@ impl City {
             let from_ms = now_ms + truck.rng.int(10 * MINUTE_MS, 2 * HOUR_MS);
             (from_ms, from_ms + truck.rng.int(10 * MINUTE_MS, 40 * MINUTE_MS))
         });
+        let clock_behind = truck
+            .gps_rng
+            .chance(self.config.faults.clock_behind_per_truck_day)
+            .then(|| (now_ms + truck.gps_rng.int(10 * MINUTE_MS, HOUR_MS), truck.gps_rng.int(HOUR_MS, 9 * HOUR_MS)));
         truck.duty = Some(Duty {
             route_id: format!("round-{}-{}", truck.id, crate::calendar::weekday(day) + 1),
             shift_id,
@@ -61,8 +64,12 @@ impl City {
             had_break: false,
             broken: false,
             outage,
+            clock_behind,
         });
         let (duties, id) = (truck.duties, truck.id.clone());
+        if let Some((until_ms, _)) = clock_behind {
+            self.record_fault(FaultKind::VehicleClock, id.clone(), until_ms, None);
+        }
         if let Some((from_ms, until_ms)) = outage {
             self.record_fault(FaultKind::VehicleBufferedUpload, id, until_ms, None);
             if let Some(fault) = self.history.faults.last_mut() {
@@ -71,6 +78,7 @@ impl City {
         }
         self.tell_shift(index, "started", None);
         self.agenda.push(now_ms + 5 * MINUTE_MS, Action::TruckDiagnose(index, duties));
+        self.agenda.push(now_ms, Action::TruckTick(index, duties));
         self.go_on(index);
     }
 
@@ -106,7 +114,7 @@ impl City {
 
     /// To the nearest disposal site that is open; to the nearest one if none is.
     pub(crate) fn go_tip(&mut self, index: usize) {
-        let (at, now_ms) = (self.trucks[index].at, self.now_ms);
+        let (at, now_ms) = (self.point_of(self.trucks[index].on), self.now_ms);
         let mut best: Option<(bool, f64, usize)> = None;
         for (facility, site) in self.layout.disposals.iter().enumerate() {
             let rank = (self.closed_until_ms[facility] > now_ms, at.street_m(site.at), facility);
@@ -115,42 +123,6 @@ impl City {
             }
         }
         self.drive(index, Goal::Tip(best.map_or(0, |(_, _, facility)| facility)));
-    }
-
-    fn drive(&mut self, index: usize, goal: Goal) {
-        let now_ms = self.now_ms;
-        let hour = self.fill.clock.hour(now_ms);
-        let Some(duty) = self.trucks[index].duty.as_ref() else {
-            return;
-        };
-        let to = match goal {
-            Goal::Stop => self.layout.sites[duty.stops[duty.next].0].at,
-            Goal::Tip(facility) => self.layout.disposals[facility].at,
-            Goal::Home => self.layout.depots[self.trucks[index].depot].at,
-        };
-        let from = self.trucks[index].at;
-        let corner = Point { x_m: to.x_m, y_m: from.y_m };
-        let blocked = self.closures.iter().any(|closure| closure.is_near(now_ms, corner, 400.0) || closure.is_near(now_ms, to, 400.0));
-        let truck = &mut self.trucks[index];
-        let traffic = match hour {
-            hour if (7.0..9.5).contains(&hour) || (16.0..18.5).contains(&hour) => 0.72,
-            hour if !(6.0..21.0).contains(&hour) => 1.15,
-            _ => 1.0,
-        };
-        let length_m = from.street_m(to) * if blocked { 1.35 } else { 1.0 };
-        let speed_mps = (8.2 * traffic * truck.rng.lognormal(1.0, 0.12)).clamp(3.0, 14.0);
-        let takes_ms = ((length_m / speed_mps + 20.0) * SECOND_MS as f64) as i64;
-        let breaks_down = truck.rng.chance(self.config.faults.breakdown_per_truck_day / LEGS_PER_DUTY);
-        let stops_after_ms = if breaks_down { (takes_ms as f64 * truck.rng.unit()) as i64 } else { takes_ms };
-        if let Some(duty) = truck.duty.as_mut() {
-            duty.phase = Phase::Driving(goal);
-            duty.leg = Some(Leg { from, to, depart_ms: now_ms, arrive_ms: now_ms + takes_ms, length_m });
-            duty.broken |= breaks_down;
-        }
-        self.tell_status(index, "driving");
-        self.wake_in(index, stops_after_ms.max(SECOND_MS));
-        let token = self.trucks[index].token;
-        self.on_truck_tick(index, token);
     }
 
     /// Sets the truck's timer; what was set before no longer counts.
@@ -168,7 +140,7 @@ impl City {
             return;
         };
         match duty.phase {
-            Phase::Driving(_) if duty.broken && duty.leg.is_some_and(|leg| now_ms < leg.arrive_ms) => self.break_down(index),
+            Phase::Driving(_) if duty.broken && duty.leg.as_ref().is_some_and(|leg| now_ms < leg.arrive_ms) => self.break_down(index),
             Phase::Driving(goal) => {
                 self.arrive(index);
                 match goal {
@@ -187,25 +159,6 @@ impl City {
         }
     }
 
-    /// Ends the leg: what it cost in distance, fuel and wear.
-    fn arrive(&mut self, index: usize) {
-        let now_ms = self.now_ms;
-        let truck = &mut self.trucks[index];
-        let Some(leg) = truck.duty.as_mut().and_then(|duty| duty.leg.take()) else {
-            return;
-        };
-        let (at, _, share) = leg.at(now_ms);
-        let driven_m = leg.length_m * share;
-        truck.at = at;
-        truck.odometer_m += driven_m;
-        truck.engine_h += (now_ms - leg.depart_ms) as f64 / HOUR_MS as f64;
-        truck.fuel_level = (truck.fuel_level - driven_m / 1_000.0 * 0.45 / TANK_L).max(0.02);
-        truck.brake_wear = (truck.brake_wear + driven_m / 6.0e7).min(1.0);
-        if truck.brake_wear > 0.97 {
-            truck.brake_wear = 0.02;
-        }
-    }
-
     pub(crate) fn at_stop(&mut self, index: usize) {
         if let Some(duty) = self.trucks[index].duty.as_mut() {
             duty.phase = Phase::AtStop;
@@ -215,23 +168,26 @@ impl City {
     fn break_down(&mut self, index: usize) {
         self.arrive(index);
         let repair_ms = self.trucks[index].rng.int(90 * MINUTE_MS, 5 * HOUR_MS);
-        let code = ["SPN-110-0", "SPN-100-1", "SPN-1638-16", "SPN-521-3"][self.trucks[index].rng.index(4)];
         let truck = &mut self.trucks[index];
-        truck.fault_codes = vec![code];
+        let part = truck.health.failed.unwrap_or(0);
+        let code = Health::code(part, &mut truck.rng);
+        truck.fault_code = Some(code);
         if let Some(duty) = truck.duty.as_mut() {
             duty.phase = Phase::Broken;
         }
         let id = truck.id.clone();
         self.record_fault(FaultKind::Breakdown, id, self.now_ms + repair_ms, None);
         self.tell_status(index, "broken_down");
-        self.tell_repair(index, code, "opened", None);
+        self.tell_repair(index, part, "opened", None);
         self.leave_out_the_rest(index, "vehicle_breakdown");
         self.wake_in(index, repair_ms);
     }
 
     fn repaired(&mut self, index: usize) {
-        let code = self.trucks[index].fault_codes.pop().unwrap_or("SPN-110-0");
-        self.tell_repair(index, code, "completed", Some(self.now_ms));
+        let truck = &mut self.trucks[index];
+        let part = truck.health.repair(&mut truck.rng).unwrap_or(0);
+        self.tell_repair(index, part, "completed", Some(self.now_ms));
+        self.trucks[index].fault_code = None;
         self.go_on(index);
     }
 
@@ -289,46 +245,15 @@ impl City {
         let truck = &mut self.trucks[index];
         truck.duty = None;
         truck.token += 1;
+        let replaced = truck.health.replace_in_time(&mut truck.rng);
         if truck.fuel_level < 0.45 {
             let volume_l = (1.0 - truck.fuel_level) * TANK_L;
             truck.fuel_level = 1.0;
             let draft = fuel_event(&truck.id, volume_l, truck.odometer_m, &self.config.currency, &self.layout.depots[truck.depot].id);
             self.emit_now(draft, "fuel-card");
         }
-    }
-
-    /// Sends the position and sets the timer for the next one, as long as the leg lasts.
-    pub(crate) fn on_truck_tick(&mut self, index: usize, token: u64) {
-        let now_ms = self.now_ms;
-        let truck = &mut self.trucks[index];
-        if truck.token != token {
-            return;
-        }
-        let Some(duty) = truck.duty.as_ref() else {
-            return;
-        };
-        let Some(leg) = duty.leg else { return };
-        let (at, heading_deg, share) = leg.at(now_ms);
-        let outage = duty.outage.filter(|(from_ms, until_ms)| (*from_ms..*until_ms).contains(&now_ms));
-        let accuracy_m = truck.rng.between(2.5, 9.0);
-        let fix = Point { x_m: at.x_m + accuracy_m * 0.6 * truck.rng.normal(), y_m: at.y_m + accuracy_m * 0.6 * truck.rng.normal() };
-        let mean_mps = leg.length_m / ((leg.arrive_ms - leg.depart_ms) as f64 / SECOND_MS as f64);
-        let fix = Fix {
-            at: self.layout.degrees(fix),
-            speed_mps: if share >= 1.0 { 0.0 } else { (mean_mps * truck.rng.between(0.3, 1.5)).min(19.0) },
-            heading_deg,
-            accuracy_m,
-            odometer_m: truck.odometer_m + leg.length_m * share,
-        };
-        let draft = vehicle_position(&truck.id, fix);
-        let latency_ms = truck.rng.int(300, 2_500);
-        let sent_ms = match outage {
-            Some((_, until_ms)) => until_ms + (until_ms - now_ms) / MINUTE_MS * 300,
-            None => now_ms + 100,
-        };
-        self.emit(draft, "telematics", now_ms, sent_ms, sent_ms + if outage.is_some() { 1_000 } else { latency_ms });
-        if now_ms + MINUTE_MS < leg.arrive_ms {
-            self.agenda.push(now_ms + MINUTE_MS, Action::TruckTick(index, token));
+        if let Some(part) = replaced {
+            self.tell_part_replaced(index, part);
         }
     }
 

@@ -1,8 +1,13 @@
 //! What really happened, beside what the events say: levels at any time, every emptying, every fault, every true mounting.
 
+use crate::billing::NOTICE_DAYS;
+use crate::calendar::DAY_MS;
 use crate::city::City;
+use crate::driving::Drive;
 use crate::faults::{Fault, FaultKind};
 use crate::fill::physical_level;
+use crate::health::{ENGINE_H_PER_DAY, PARTS};
+use ws_routing::roads::Direction;
 
 /// An emptying that took place, whether or not anybody reported it.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,5 +130,42 @@ impl<'a> Truth<'a> {
     pub fn next_visit_ms(&self, container_id: &str) -> Option<i64> {
         let container = &self.city.layout.containers[self.city.container_index(container_id)?];
         self.city.next_visits[container.site]
+    }
+
+    /// Per customer: the probability that their contract ends of their own will within so many days, if nothing else
+    /// happens to them and today's hazard stays: what a forecast can know at best. Those who have given notice or are gone
+    /// are left out.
+    pub fn voluntary_ends(&self, days: f64) -> impl Iterator<Item = (&'a str, f64)> + 'a {
+        let now_ms = self.city.now_ms;
+        let staying = self.city.office.customers.iter().filter(|customer| customer.active && customer.ends_ms.is_none());
+        staying.map(move |customer| {
+            let hazard = customer.loyalty.hazard_per_day(customer.segment, customer.since_ms, now_ms);
+            // Who gives notice now ends later.
+            (customer.id.as_str(), 1.0 - (-hazard * (days - NOTICE_DAYS as f64).max(0.0)).exp())
+        })
+    }
+
+    /// Per truck and part (`engine`, `hydraulics`, `brakes`, `compactor`, `battery`): the probability that it fails within so
+    /// many days of usual work.
+    pub fn failures(&self, days: f64) -> impl Iterator<Item = (&'a str, &'static str, f64)> + 'a {
+        let lived_days = (self.city.now_ms - self.city.config.start_ms) as f64 / DAY_MS as f64;
+        self.city.trucks.iter().flat_map(move |truck| {
+            let per_day = if lived_days < 7.0 { ENGINE_H_PER_DAY } else { truck.health.worked_h / lived_days };
+            let hours = days * per_day;
+            (0..PARTS.len()).map(move |part| (truck.id.as_str(), PARTS[part], truck.health.failure_probability(part, hours)))
+        })
+    }
+
+    /// True speed of a segment in a direction, m/s: what a vehicle that keeps up drives. `None` for an unknown segment. Incidents
+    /// older than 8 days are forgotten.
+    pub fn road_speed_mps(&self, segment_id: &str, direction: Direction, at_ms: i64) -> Option<f64> {
+        let graph = &self.city.streets.graph;
+        let edge = graph.segment(segment_id)?.edge(direction);
+        Some(self.city.congestion.mps(graph, &self.city.fill.clock, edge, at_ms))
+    }
+
+    /// All drives since [`City::keep_drives`], segment by segment, each truck's in order of time.
+    pub fn drives(&self) -> &'a [Drive] {
+        self.city.drives.as_deref().unwrap_or_default()
     }
 }

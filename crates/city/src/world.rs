@@ -2,16 +2,18 @@
 
 use crate::calendar::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::city::{Action, City};
+use crate::congestion::Incident;
 use crate::events::{Sky, facility_status, road_closure, weather_forecast, weather_observed};
 use crate::faults::FaultKind;
-use crate::layout::Point;
 use crate::references::CALENDAR_DAYS;
-use crate::rng::hash2;
-use crate::rng::rough_normal;
+use crate::rng::{Rng, hash2, rough_normal};
 use crate::rounds::SHIFT_STARTS_MS;
+use ws_routing::roads::{Direction, RoadClass, Segment, Snap};
 
 /// Local time at which the shifts of the next day are published.
 const EVENING_MS: i64 = 18 * HOUR_MS;
+/// How far back the truth knows of incidents.
+pub(crate) const SPEEDS_KEPT_MS: i64 = 8 * DAY_MS;
 /// Hours between the runs of the weather forecast.
 const FORECAST_EVERY_H: i64 = 6;
 
@@ -19,18 +21,10 @@ const FORECAST_EVERY_H: i64 = 6;
 #[derive(Debug, Clone)]
 pub(crate) struct Closure {
     number: usize,
-    segment_id: String,
+    segments: Vec<Segment>,
     reason: &'static str,
-    at: Point,
     from_ms: i64,
     until_ms: i64,
-}
-
-impl Closure {
-    /// Whether it is closed now and within `distance_m` of a point.
-    pub(crate) fn is_near(&self, now_ms: i64, point: Point, distance_m: f64) -> bool {
-        (self.from_ms..self.until_ms).contains(&now_ms) && self.at.air_m(point) <= distance_m
-    }
 }
 
 impl City {
@@ -50,6 +44,7 @@ impl City {
             self.plan_shifts(today + 1);
         }
         self.plan_closures();
+        self.plan_incidents();
         self.plan_outages();
     }
 
@@ -76,7 +71,10 @@ impl City {
         }
         let now_ms = self.now_ms;
         self.closures.retain(|closure| closure.until_ms > now_ms);
+        self.closed.forget_before(now_ms);
+        self.congestion.forget_before(now_ms - SPEEDS_KEPT_MS);
         self.plan_closures();
+        self.plan_incidents();
         self.plan_outages();
         self.customers_consider();
         self.agenda.push(self.fill.clock.utc_ms(day + 1, 0), Action::Midnight(day + 1));
@@ -129,15 +127,22 @@ impl City {
         let count = self.world_rng.poisson(self.config.faults.road_closures_per_day);
         for _ in 0..count {
             let rng = &mut self.world_rng;
-            let site = &self.layout.sites[rng.index(self.layout.sites.len())];
-            let at = Point { x_m: site.at.x_m + rng.between(-80.0, 80.0), y_m: site.at.y_m + rng.between(-80.0, 80.0) };
+            let graph = &self.streets.graph;
+            // Somewhere near a site: closures that no truck meets are of no interest.
+            let snap = self.streets.sites[rng.index(self.streets.sites.len())];
+            let near = graph.near(snap.point(graph), 160.0);
+            let first = near.get(rng.index(near.len())).map_or(snap.segment, |near| near.segment);
+            let mut segments = vec![first];
+            if rng.chance(0.4) {
+                let ahead = graph.leaving(graph.head(first.edge(Direction::Forward))).map(|edge| edge.segment()).find(|next| *next != first);
+                segments.extend(ahead);
+            }
             let from_ms = self.now_ms + rng.int(0, DAY_MS);
             let lasts_ms = rng.int(2 * HOUR_MS, 36 * HOUR_MS);
             let reason = ["works", "event", "accident", "weather"][rng.weighted(&[5.0, 1.0, 3.0, 1.0])];
-            let (column, row) = ((at.x_m / 60.0).round() as i64, (at.y_m / 60.0).round() as i64);
             self.closures_planned += 1;
             let number = self.closures_planned;
-            self.closures.push(Closure { number, segment_id: format!("seg-{column}-{row}"), reason, at, from_ms, until_ms: from_ms + lasts_ms });
+            self.closures.push(Closure { number, segments, reason, from_ms, until_ms: from_ms + lasts_ms });
             self.agenda.push(from_ms, Action::RoadCloses(number));
         }
     }
@@ -147,10 +152,46 @@ impl City {
             return;
         };
         let (id, until_ms) = (format!("closure-{number:05}"), closure.until_ms);
-        let at = self.layout.degrees(closure.at);
-        let draft = road_closure(&id, &closure.segment_id, closure.reason, closure.from_ms, closure.until_ms, at);
+        let graph = &self.streets.graph;
+        for segment in &closure.segments {
+            for direction in [Direction::Forward, Direction::Backward] {
+                self.closed.close(segment.edge(direction), closure.from_ms, closure.until_ms);
+            }
+        }
+        let ids = closure.segments.iter().map(|segment| graph.id(*segment).to_owned()).collect();
+        let middle = Snap { segment: closure.segments[0], along_m: graph.length_m(closure.segments[0]) / 2.0, distance_m: 0.0 };
+        let draft = road_closure(&id, ids, closure.reason, closure.from_ms, closure.until_ms, self.degrees_of(middle));
         self.record_fault(FaultKind::RoadClosure, id, until_ms, None);
         self.emit_now(draft, "traffic-office");
+    }
+
+    /// Whether the street of a site is closed now.
+    pub(crate) fn is_closed_off(&self, site: usize) -> bool {
+        let segment = self.streets.sites[site].segment;
+        [Direction::Forward, Direction::Backward].iter().all(|direction| self.closed.is_closed(segment.edge(*direction), self.now_ms))
+    }
+
+    /// Draws the incidents of the day to come, on main roads.
+    fn plan_incidents(&mut self) {
+        let mut rng = Rng::derive(self.config.seed, "incidents", self.fill.clock.day(self.now_ms).unsigned_abs());
+        let graph = &self.streets.graph;
+        for _ in 0..rng.poisson(self.config.faults.road_incidents_per_day) {
+            let from_ms = self.now_ms + rng.int(0, DAY_MS);
+            let until_ms = from_ms + rng.int(30 * MINUTE_MS, 2 * HOUR_MS);
+            let segment = (0..200)
+                .map(|_| Segment(rng.index(graph.segments()) as u32))
+                .find(|segment| matches!(graph.class(*segment), RoadClass::Primary | RoadClass::Secondary));
+            if let Some(segment) = segment {
+                let at = graph.at(segment, graph.length_m(segment) / 2.0, Direction::Forward).0;
+                self.congestion.incidents.push(Incident { at, from_ms, until_ms });
+                self.agenda.push(from_ms, Action::IncidentBegins(segment.0, until_ms));
+            }
+        }
+    }
+
+    pub(crate) fn on_incident_begins(&mut self, segment: u32, until_ms: i64) {
+        let id = self.streets.graph.id(Segment(segment)).to_owned();
+        self.record_fault(FaultKind::RoadIncident, id, until_ms, None);
     }
 
     fn plan_outages(&mut self) {

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
-use ws_inference::{FillHeuristic, FillHeuristicOptions};
+use ws_inference::{FillHeuristic, FillHeuristicOptions, RiskRule};
 use ws_log::avro::{AvroDecoder, AvroEncoder, JsonEncoder};
 use ws_log::registry::Registry;
 use ws_plan::{Contracts, ModelContract, TopicContract};
@@ -13,6 +13,12 @@ use ws_stream::task::Edge;
 
 /// The model of the `bin-fill` topology.
 pub const FILL_MODEL: &str = "fill-forecast";
+/// The model of the `churn` topology.
+pub const CHURN_MODEL: &str = "churn-risk";
+/// The model of the `maintenance` topology.
+pub const MAINTENANCE_MODEL: &str = "maintenance-risk";
+/// All models that topologies may name.
+pub const MODELS: [&str; 3] = [FILL_MODEL, CHURN_MODEL, MAINTENANCE_MODEL];
 
 /// Codecs and contracts from one registry.
 #[derive(Clone)]
@@ -42,16 +48,19 @@ impl Edge for RegistryEdge {
     }
 
     fn heuristic(&self, model: &str) -> Option<Box<dyn Predictor>> {
-        (model == FILL_MODEL).then(|| Box::new(FillHeuristic::new(FillHeuristicOptions::default())) as Box<dyn Predictor>)
+        Some(match model {
+            FILL_MODEL => Box::new(FillHeuristic::new(FillHeuristicOptions::default())),
+            CHURN_MODEL => Box::new(RiskRule::churn()),
+            MAINTENANCE_MODEL => Box::new(RiskRule::maintenance()),
+            _ => return None,
+        })
     }
 }
 
 impl Contracts for RegistryEdge {
     fn topic(&self, topic: &str) -> Option<TopicContract> {
         let registered = self.registry.for_topic(topic).ok()?;
-        let decoder = AvroDecoder::new(self.registry.clone(), topic, None).ok()?;
-        let defaults = registered.schema.record().fields.iter().filter(|f| f.default.is_some()).map(|f| f.name.clone()).collect();
-        Some(TopicContract { schema: decoder.schema(), key: registered.attribute("key").map(str::to_string), defaults })
+        Some(TopicContract { schema: registered.columns(), key: registered.attribute("key").map(str::to_string), defaults: registered.defaults() })
     }
 
     fn model(&self, model: &str) -> Option<ModelContract> {
@@ -65,6 +74,6 @@ impl Contracts for RegistryEdge {
     }
 
     fn models(&self) -> Vec<String> {
-        vec![FILL_MODEL.to_string()]
+        MODELS.map(str::to_string).to_vec()
     }
 }

@@ -22,6 +22,8 @@ mod slices_test;
 mod status;
 mod topology;
 mod train;
+mod train_risk;
+mod train_table;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;

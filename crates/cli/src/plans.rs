@@ -7,8 +7,10 @@ use std::sync::Arc;
 use ws_log::registry::Registry;
 use ws_plan::{Plan, load, load_file};
 
-/// The built-in topology of the demo.
+/// The built-in topologies.
 const BIN_FILL: &str = include_str!("../../../topologies/bin-fill.yaml");
+const CHURN: &str = include_str!("../../../topologies/churn.yaml");
+const MAINTENANCE: &str = include_str!("../../../topologies/maintenance.yaml");
 
 /// The registry: a folder, or the schemas built in.
 pub fn registry(folder: Option<&Path>) -> Result<Arc<Registry>, Failure> {
@@ -30,4 +32,14 @@ pub fn file(path: &Path, edge: &RegistryEdge) -> Result<Plan, Failure> {
 /// The built-in `bin-fill`.
 pub fn bin_fill(edge: &RegistryEdge) -> Result<Plan, Failure> {
     Ok(load("topologies/bin-fill.yaml", BIN_FILL, edge, &env)?)
+}
+
+/// The built-in `churn`.
+pub fn churn(edge: &RegistryEdge) -> Result<Plan, Failure> {
+    Ok(load("topologies/churn.yaml", CHURN, edge, &env)?)
+}
+
+/// The built-in `maintenance`.
+pub fn maintenance(edge: &RegistryEdge) -> Result<Plan, Failure> {
+    Ok(load("topologies/maintenance.yaml", MAINTENANCE, edge, &env)?)
 }

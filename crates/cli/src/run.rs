@@ -1,7 +1,7 @@
 //! `wastestream run` and `wastestream config check`: topologies on a log, with projection and HTTP.
 
 use crate::config::{Config, LogKind, ViewKind};
-use crate::edge::{FILL_MODEL, RegistryEdge};
+use crate::edge::{MODELS, RegistryEdge};
 use crate::endpoint::{self, EndpointFile};
 use crate::engine::{Engine, EngineOptions};
 use crate::projection::Projection;
@@ -164,9 +164,11 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     }
     let models = Models::default();
     let store = ModelStore::new(c.data.join("models"));
-    if let Some(version) = store.current(FILL_MODEL)? {
-        models.put(FILL_MODEL, Box::new(store.load(FILL_MODEL, &version)?));
-        tracing::info!(model = FILL_MODEL, version, "model loaded");
+    for model in MODELS {
+        if let Some(version) = store.current(model)? {
+            models.put(model, Box::new(store.load(model, &version)?));
+            tracing::info!(model, version, "model loaded");
+        }
     }
     let (view, reads): (Box<dyn ViewStore>, Arc<dyn ViewReads>) = match c.view.kind {
         ViewKind::Embedded => {

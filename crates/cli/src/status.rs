@@ -113,6 +113,9 @@ impl Status for EngineStatus {
             Some(OpSpec::Window { .. } | OpSpec::Since { .. }) => "window",
             Some(OpSpec::Changed { .. }) => "changed",
             Some(OpSpec::Infer(_)) => "infer",
+            Some(OpSpec::Absence(_)) => "absence",
+            Some(OpSpec::Apply(_)) => "apply",
+            Some(OpSpec::Optimize(_)) => "optimize",
         };
         let stages: Vec<StageStatus> = s
             .counts

@@ -7,9 +7,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use ws_log::registry::Registry;
+use ws_log::avro::schema::{Named, Type, nullable};
+use ws_log::registry::{Registered, Registry};
 use ws_plan::Plan;
-use ws_plan::fixture::{Cell, DEAD_LETTERS, Payload, Row, Run};
+use ws_plan::fixture::{Cell, DEAD_LETTERS, Fixture, Payload, Row, Run};
 use ws_runtime::models::Models;
 use ws_runtime::replay::Replay;
 use ws_stream::spec::Topology;
@@ -101,7 +102,7 @@ pub fn play(files: &[PathBuf], schemas: Option<&Path>) -> Result<(), Failure> {
         let plan = plans::file(path, &edge)?;
         for fixture in fixtures_of(path)? {
             let fixture = ws_plan::fixture::parse_file(&fixture)?;
-            let mut run = FixtureRun::new(&plan, &edge, &registry, fixture.start_ms)?;
+            let mut run = FixtureRun::new(&plan, &edge, &registry, &fixture)?;
             let report = ws_plan::fixture::play(&fixture, &mut run)?;
             played += 1;
             if report.passed() {
@@ -139,10 +140,21 @@ struct FixtureRun {
 }
 
 impl FixtureRun {
-    fn new(plan: &Plan, edge: &RegistryEdge, registry: &Arc<Registry>, start_ms: i64) -> Result<FixtureRun, Failure> {
+    fn new(plan: &Plan, edge: &RegistryEdge, registry: &Arc<Registry>, fixture: &Fixture) -> Result<FixtureRun, Failure> {
         let dead_letters = plan.topology.dead_letters.clone();
         let slices = plan.clone().into_slices();
-        let replay = Replay::of_slices(&slices, Arc::new(edge.clone()), Models::default(), start_ms)?;
+        let (start_ms, models) = (fixture.start_ms, Models::default());
+        for slice in &slices {
+            for script in fixture.scripts(slice)? {
+                let name = script.name().to_string();
+                if script.is_solver() {
+                    models.put_solver(&name, Arc::new(script));
+                } else {
+                    models.put(&name, Box::new(script));
+                }
+            }
+        }
+        let replay = Replay::of_slices(&slices, Arc::new(edge.clone()), models, start_ms)?;
         Ok(FixtureRun { replay, registry: registry.clone(), dead_letters, now_ms: start_ms, out: BTreeMap::new() })
     }
 
@@ -163,7 +175,25 @@ fn cell(v: Value) -> Cell {
         Value::Bool(b) => Cell::Bool(b),
         Value::Number(n) => n.as_i64().map_or_else(|| Cell::Float(n.as_f64().unwrap_or(f64::NAN)), Cell::Int),
         Value::String(s) => Cell::Text(s),
-        other => Cell::Text(other.to_string()),
+        Value::Array(items) => Cell::List(items.into_iter().map(cell).collect()),
+        Value::Object(o) => Cell::Map(o.into_iter().map(|(k, v)| (k, cell(v))).collect()),
+    }
+}
+
+/// A cell as the field's value: an array, map or record is written as JSON text.
+fn value_of(registered: &Registered, field: &str, c: &Cell) -> Value {
+    let declared = registered.schema.record().fields.iter().find(|f| f.name == field).map(|f| match &f.ty {
+        Type::Union(branches) => nullable(branches).map_or(&f.ty, |(_, inner)| inner),
+        ty => ty,
+    });
+    let nested = match declared {
+        Some(Type::Array(_) | Type::Map(_)) => true,
+        Some(Type::Named(i)) => matches!(registered.schema.named(*i), Named::Record(_)),
+        _ => false,
+    };
+    match c {
+        Cell::Text(t) if nested => serde_json::from_str(t).unwrap_or_else(|_| Value::from(t.as_str())),
+        c => json(c),
     }
 }
 
@@ -175,6 +205,8 @@ fn json(c: &Cell) -> Value {
         Cell::Float(f) if f.is_nan() => Value::from("NaN"),
         Cell::Float(f) => Value::from(*f),
         Cell::Text(t) => Value::from(t.as_str()),
+        Cell::List(items) => Value::Array(items.iter().map(json).collect()),
+        Cell::Map(row) => Value::Object(row.iter().map(|(k, v)| (k.clone(), json(v))).collect()),
     }
 }
 
@@ -188,7 +220,7 @@ impl Run for FixtureRun {
             Payload::Deleted => None,
             Payload::Bytes(b) => Some(b.clone()),
             Payload::Row(row) => {
-                let object: serde_json::Map<String, Value> = row.iter().map(|(k, c)| (k.clone(), json(c))).collect();
+                let object: serde_json::Map<String, Value> = row.iter().map(|(k, c)| (k.clone(), value_of(registered, k, c))).collect();
                 if key.is_none() {
                     key = registered.attribute("key").and_then(|k| object.get(k)).and_then(Value::as_str).map(str::to_string);
                 }
@@ -215,5 +247,20 @@ impl Run for FixtureRun {
         let all = self.out.entry(name).or_default();
         all.extend(rows);
         Ok(all.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_shipped_topology_passes_its_fixtures() {
+        let folder = Path::new("../../topologies");
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.with_extension("fixtures").is_dir()).collect();
+        files.retain(|p| p.extension().is_some_and(|e| e == "yaml"));
+        assert!(files.len() >= 4, "{files:?}");
+        play(&files, None).unwrap_or_else(|e| panic!("{e}"));
     }
 }

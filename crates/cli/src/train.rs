@@ -40,15 +40,21 @@ pub struct TrainArgs {
     /// Print the evaluation as JSON
     #[arg(long)]
     json: bool,
-    /// What is learned: the fill forecast, or (evaluation only) whether a daily sensor shows full the next day
+    /// What is learned
     #[arg(long, value_enum, default_value_t = Task::Fill)]
     task: Task,
-    /// Mapping of FILE, for `--task next-day`
+    /// Mapping of FILE: evaluation only
     #[arg(long, requires = "file")]
     map: Option<PathBuf>,
-    /// History in a file instead of the log, for `--task next-day`
+    /// History in a file instead of the log
     #[arg(requires = "map")]
     file: Option<String>,
+    /// Units that were cut off, for `--task maintenance` with a file
+    #[arg(long, requires_all = ["file", "truth"])]
+    test: Option<PathBuf>,
+    /// What was left of each of them, one number a unit
+    #[arg(long, requires = "test")]
+    truth: Option<PathBuf>,
 }
 
 /// What is learned.
@@ -56,8 +62,12 @@ pub struct TrainArgs {
 enum Task {
     /// Levels ahead, hours to full, P(overflow before the next visit)
     Fill,
-    /// Full at the next daily reading
+    /// Full at the next daily reading (evaluation only, from a file)
     NextDay,
+    /// Voluntary end of a contract; with a file: on a public table that stands in
+    Churn,
+    /// Failure of a vehicle's part; with a file: remaining life on public data that stand in
+    Maintenance,
 }
 
 /// Options of the fill model.
@@ -65,9 +75,10 @@ pub fn fill_options(seed: u64, trained_at_ms: i64) -> TrainOptions {
     TrainOptions { name: FILL_MODEL.into(), seed, trained_at_ms, ..TrainOptions::default() }
 }
 
-/// Rows of `bin.features` computed by replaying records through the topology.
+/// Rows of a topic of features, computed by replaying records through the topology.
 pub struct Features {
     replay: Replay,
+    topic: &'static str,
     decoder: AvroDecoder,
     slices: Vec<Arc<Topology>>,
     batches: Vec<RecordBatch>,
@@ -76,10 +87,15 @@ pub struct Features {
 
 impl Features {
     /// Ready to take history.
-    pub fn new(slices: Vec<Arc<Topology>>, edge: RegistryEdge, registry: Arc<Registry>) -> Result<Features, Failure> {
-        let decoder = AvroDecoder::new(registry, "bin.features", None)?;
+    pub fn new(slices: Vec<Arc<Topology>>, edge: RegistryEdge, registry: Arc<Registry>, topic: &'static str) -> Result<Features, Failure> {
+        let decoder = AvroDecoder::new(registry, topic, None)?;
         let replay = Replay::of_slices(&slices, Arc::new(edge), Models::default(), 0)?;
-        Ok(Features { replay, decoder, slices, batches: Vec::new(), newest_ms: 0 })
+        Ok(Features { replay, topic, decoder, slices, batches: Vec::new(), newest_ms: 0 })
+    }
+
+    /// Whether the topology reads a topic.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.slices.iter().any(|s| s.tables.iter().any(|t| &*t.topic == topic) || s.inputs.iter().any(|t| &*t.topic == topic))
     }
 
     /// Feeds records: tables first, so that references of the same moment are known.
@@ -99,11 +115,11 @@ impl Features {
             });
             self.replay.feed(&a.topic, rows)?;
         }
-        let records = self.replay.take("bin.features");
+        let records = self.replay.take(self.topic);
         if !records.rows.is_empty() {
             let decoded = self.decoder.decode(&records);
             if let Some(bad) = decoded.dead.first() {
-                return Err(format!("bin.features cannot be read back: {}", bad.error).into());
+                return Err(format!("{} cannot be read back: {}", self.topic, bad.error).into());
             }
             self.batches.push(decoded.rows);
         }
@@ -113,6 +129,12 @@ impl Features {
     /// All rows so far.
     pub fn batches(&self) -> &[RecordBatch] {
         &self.batches
+    }
+
+    /// Counts of inputs and stages, for tests that add them up.
+    #[cfg(test)]
+    pub fn counts(&mut self) -> Vec<(String, ws_stream::operator::Counts)> {
+        self.replay.counts()
     }
 
     /// Newest time fed, UTC ms.
@@ -126,6 +148,20 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     if args.task == Task::NextDay {
         let (Some(map), Some(file)) = (&args.map, &args.file) else { return Err("--task next-day needs --map MAP.yaml and a FILE".into()) };
         return crate::evaluate_next_day::run(map, file, args.seed, args.json);
+    }
+    if let (Some(map), Some(file)) = (&args.map, &args.file) {
+        let file = std::path::Path::new(file);
+        match (args.task, &args.test, &args.truth) {
+            (Task::Churn, ..) => return crate::train_table::churn(map, file, args.seed, args.json),
+            (Task::Maintenance, Some(test), Some(truth)) => return crate::train_table::life(map, file, test, truth, args.seed, args.json),
+            (Task::Maintenance, ..) => return Err("--task maintenance with a file needs --test FILE and --truth FILE".into()),
+            _ => {}
+        }
+    }
+    if args.task == Task::Churn || args.task == Task::Maintenance {
+        let of = if args.task == Task::Churn { crate::train_risk::Of::Churn } else { crate::train_risk::Of::Maintenance };
+        let data = data_folder(args.data.clone());
+        return crate::train_risk::run(of, &data, args.simulate_days, args.bins, args.seed, args.dry_run, args.json);
     }
     let registry = plans::registry(None)?;
     let data = data_folder(args.data.clone());
@@ -153,39 +189,69 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// History from the folder's log, partition by partition in log order, merged by log time.
+/// History from the folder's log.
 fn from_log(data: &std::path::Path, registry: &Arc<Registry>) -> Result<Features, Failure> {
     let edge = RegistryEdge::new(registry.clone());
     let slices = plans::bin_fill(&edge)?.into_slices();
-    let log = EmbeddedLog::open(EmbeddedConfig::new(data.join("log")))?;
-    let mut admin = log.admin()?;
-    let mut features = Features::new(slices.clone(), edge, registry.clone())?;
+    let mut features = Features::new(slices.clone(), edge, registry.clone(), "bin.features")?;
     let tables: Vec<_> = slices.iter().flat_map(|s| &s.tables).map(|t| t.topic.clone()).collect();
     let inputs: Vec<_> = slices.iter().flat_map(|s| &s.inputs).filter(|i| i.rekeyed.is_none()).map(|i| i.topic.clone()).collect();
-    for topic in tables.iter().chain(&inputs) {
-        let Some(info) = admin.topic(topic)? else { continue };
-        let mut merged: Vec<(i64, Appends)> = Vec::new();
-        for partition in 0..info.partitions {
-            let at = TopicPartition::new(topic.clone(), partition);
-            let (start, end) = (admin.start(&at)?, admin.end(&at, End::Stable)?);
-            let mut reader = log.reader()?;
-            reader.add(&at, start)?;
-            let mut position = start;
-            while position < end {
-                for (_, records) in reader.poll(100)? {
-                    position = records.next_offset;
-                    let mut a = Appends::new(topic.clone());
-                    for (i, r) in records.rows.iter().enumerate() {
-                        a.push(0, r.timestamp_ms, records.key(i), records.value(i), &[]);
-                    }
-                    merged.push((records.rows.first().map_or(0, |r| r.timestamp_ms), a));
-                }
-            }
-        }
-        merged.sort_by_key(|(t, _)| *t);
-        for (_, a) in merged {
-            features.feed(&[a])?;
+    read_log(data, &tables, &mut |a| features.feed(&[a]))?;
+    read_log(data, &inputs, &mut |a| features.feed(&[a]))?;
+    Ok(features)
+}
+
+/// Records of topics in the folder's log, topic by topic, partition by partition in log order, merged by log time.
+pub fn read_log(data: &std::path::Path, topics: &[Arc<str>], take: &mut dyn FnMut(Appends) -> Result<(), Failure>) -> Result<(), Failure> {
+    let log = EmbeddedLog::open(EmbeddedConfig::new(data.join("log")))?;
+    let mut admin = log.admin()?;
+    for topic in topics {
+        for a in topic_of_log(&log, admin.as_mut(), topic)? {
+            take(a)?;
         }
     }
-    Ok(features)
+    Ok(())
+}
+
+/// The same of several topics, merged by log time over all of them: for topologies that read many streams.
+pub fn read_log_merged(data: &std::path::Path, topics: &[Arc<str>], take: &mut dyn FnMut(Appends) -> Result<(), Failure>) -> Result<(), Failure> {
+    let log = EmbeddedLog::open(EmbeddedConfig::new(data.join("log")))?;
+    let mut admin = log.admin()?;
+    let mut all: Vec<(i64, Appends)> = Vec::new();
+    for topic in topics {
+        for a in topic_of_log(&log, admin.as_mut(), topic)? {
+            for i in 0..a.rows.len() {
+                let (key, value, _) = a.row(i);
+                let mut one = Appends::new(topic.clone());
+                one.push(0, a.rows[i].timestamp_ms, key, value, &[]);
+                all.push((a.rows[i].timestamp_ms, one));
+            }
+        }
+    }
+    all.sort_by_key(|(t, _)| *t);
+    all.into_iter().try_for_each(|(_, a)| take(a))
+}
+
+fn topic_of_log(log: &EmbeddedLog, admin: &mut dyn ws_stream::log::Admin, topic: &Arc<str>) -> Result<Vec<Appends>, Failure> {
+    let Some(info) = admin.topic(topic)? else { return Ok(Vec::new()) };
+    let mut merged: Vec<(i64, Appends)> = Vec::new();
+    for partition in 0..info.partitions {
+        let at = TopicPartition::new(topic.clone(), partition);
+        let (start, end) = (admin.start(&at)?, admin.end(&at, End::Stable)?);
+        let mut reader = log.reader()?;
+        reader.add(&at, start)?;
+        let mut position = start;
+        while position < end {
+            for (_, records) in reader.poll(100)? {
+                position = records.next_offset;
+                let mut a = Appends::new(topic.clone());
+                for (i, r) in records.rows.iter().enumerate() {
+                    a.push(0, r.timestamp_ms, records.key(i), records.value(i), &[]);
+                }
+                merged.push((records.rows.first().map_or(0, |r| r.timestamp_ms), a));
+            }
+        }
+    }
+    merged.sort_by_key(|(t, _)| *t);
+    Ok(merged.into_iter().map(|(_, a)| a).collect())
 }

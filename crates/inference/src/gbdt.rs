@@ -14,12 +14,17 @@ use crate::features::{FeatureSpec, matrix};
 use crate::fill::{self, HOURS_TO_VISIT, LEVEL, RowBuilder};
 use crate::manifest::{Bundle, Decoder, GoldenRow, Manifest, from_bits, to_bits};
 use crate::path::LevelPath;
+use crate::risk::{self, Driver, RiskBuilder, RiskRow};
 use crate::tree::TreeModel;
 
 /// Roles of a fill model, in the order of the quantiles.
 pub const FILL_ROLES: [&str; 3] = ["rate_p10", "rate_p50", "rate_p90"];
 /// Role of a score model.
 pub const SCORE_ROLE: &str = "score";
+/// Roles of a remaining life, in the order of the quantiles.
+pub const LIFE_ROLES: [&str; 3] = ["life_p10", "life_p50", "life_p90"];
+/// Roles of a risk model that also tells a remaining life.
+const RISK_ROLES: [&str; 4] = [SCORE_ROLE, LIFE_ROLES[0], LIFE_ROLES[1], LIFE_ROLES[2]];
 /// Added to an interval's width before it is scaled, so that a zero width can grow: level fraction.
 pub const WIDTH_FLOOR: f64 = 0.01;
 
@@ -68,6 +73,7 @@ impl GbdtPredictor {
         let (roles, width, outputs): (&[&str], usize, SchemaRef) = match &manifest.decoder {
             Decoder::Fill { .. } => (&FILL_ROLES, manifest.features.len() + 1, fill::schema()),
             Decoder::Score { column, .. } => (&[SCORE_ROLE], manifest.features.len(), Arc::new(Schema::new(vec![Field::new(column, DataType::Float64, true)]))),
+            Decoder::Risk { life, .. } => (if life.is_some() { &RISK_ROLES } else { &RISK_ROLES[..1] }, manifest.features.len(), risk::schema(life.is_some())),
         };
         let mut trees = Vec::new();
         for role in roles {
@@ -123,7 +129,55 @@ impl GbdtPredictor {
                 Some(shape.row(&path, inputs[self.hours_to_visit]).to_vec())
             }
             Decoder::Score { calibration, .. } => self.trees.first().map(|trees| vec![calibration.apply(trees.predict(features))]),
+            Decoder::Risk { calibration, .. } => {
+                let mut answer = vec![calibration.apply(self.trees.first()?.predict(features))];
+                answer.extend(self.remaining_life(features).into_iter().flatten());
+                Some(answer)
+            }
         }
+    }
+
+    /// Quantiles of what is left of a life, ordered, between 0 and the cap; `None` when the model does not tell it.
+    pub fn remaining_life(&self, features: &[f64]) -> Option<[f64; 3]> {
+        let Decoder::Risk { life: Some(life), .. } = &self.manifest.decoder else {
+            return None;
+        };
+        let mut quantiles = self.raw_life(features)?;
+        let width = quantiles[2] - quantiles[0] + WIDTH_FLOOR;
+        quantiles[0] -= life.widen_low * width;
+        quantiles[2] += life.widen_high * width;
+        quantiles.sort_by(f64::total_cmp);
+        Some(quantiles.map(|value| value.clamp(0.0, life.cap)))
+    }
+
+    /// The same without interval calibration: what the trainer calibrates.
+    pub fn raw_life(&self, features: &[f64]) -> Option<[f64; 3]> {
+        let [_, low, middle, high] = self.trees.as_slice() else {
+            return None;
+        };
+        let mut quantiles = [low, middle, high].map(|trees| trees.predict(features));
+        quantiles.sort_by(f64::total_cmp);
+        Some(quantiles)
+    }
+
+    /// The score before calibration, for score and risk models: what the trainer calibrates.
+    pub fn raw_score(&self, features: &[f64]) -> f64 {
+        self.trees.first().map_or(f64::NAN, |trees| trees.predict(features))
+    }
+
+    /// What raises the score most for one row of features, strongest first.
+    pub fn drivers(&self, features: &[f64], most: usize) -> Vec<Driver> {
+        let Some(trees) = self.trees.first() else {
+            return Vec::new();
+        };
+        risk::drivers(&self.manifest.features, features, &trees.contributions(features).features, most)
+    }
+
+    /// A whole row of a risk model.
+    fn risk_row(&self, inputs: &[f64], drivers: usize) -> Option<RiskRow> {
+        let answer = self.answer(inputs)?;
+        let life = answer.get(1..4).and_then(|life| <[f64; 3]>::try_from(life).ok()).unwrap_or([f64::NAN; 3]);
+        Some(RiskRow { risk: answer[0], life, drivers: self.drivers(&inputs[..self.manifest.features.len()], drivers) })
     }
 
     /// The inputs with how each becomes a number, in the order of [`Predictor::inputs`].
@@ -165,13 +219,27 @@ impl GbdtPredictor {
 
     /// The golden row of an input, as the trainer stores it.
     pub fn golden(&self, inputs: &[f64]) -> GoldenRow {
-        let outputs = self.answer(inputs).unwrap_or_else(|| vec![f64::NAN; self.outputs.fields().len()]);
+        let outputs = self.answer(inputs).unwrap_or_else(|| vec![f64::NAN; self.numbers()]);
         GoldenRow { inputs: inputs.iter().map(|value| to_bits(*value)).collect(), outputs: outputs.iter().map(|value| to_bits(*value)).collect() }
+    }
+
+    /// Numbers that an answer has.
+    fn numbers(&self) -> usize {
+        match &self.manifest.decoder {
+            Decoder::Risk { life, .. } => {
+                if life.is_some() {
+                    4
+                } else {
+                    1
+                }
+            }
+            Decoder::Fill { .. } | Decoder::Score { .. } => self.outputs.fields().len(),
+        }
     }
 
     fn check_golden(&self, row: usize, golden: &GoldenRow) -> Result<(), ModelError> {
         let inputs: Vec<f64> = golden.inputs.iter().map(|bits| from_bits(bits.as_deref())).collect();
-        if inputs.len() != self.inputs.len() || golden.outputs.len() != self.outputs.fields().len() {
+        if inputs.len() != self.inputs.len() || golden.outputs.len() != self.numbers() {
             return Err(ModelError::Manifest { message: format!("golden row {row} has another shape than the model"), hint: "train the model again" });
         }
         let exact = matches!(self.manifest.decoder, Decoder::Fill { .. });
@@ -189,6 +257,13 @@ impl GbdtPredictor {
 
     fn try_predict(&self, rows: &RecordBatch) -> Result<Prediction, ModelError> {
         let values = matrix(rows, &self.specs)?;
+        if let Decoder::Risk { horizon_days, life, drivers, .. } = &self.manifest.decoder {
+            let mut builder = RiskBuilder::new(*horizon_days, life.is_some());
+            for inputs in values.chunks_exact(self.specs.len().max(1)) {
+                builder.push(self.risk_row(inputs, *drivers).as_ref());
+            }
+            return builder.finish();
+        }
         let mut builder = RowBuilder::new(self.outputs.clone(), rows.num_rows());
         for inputs in values.chunks_exact(self.specs.len().max(1)) {
             builder.push(self.answer(inputs).as_deref());

@@ -4,7 +4,8 @@
 //! Read in this order: [`features`] (columns → numbers, the feature hash) → [`tree`] (LightGBM's text models,
 //! evaluated in plain Rust) → [`path`] (quantiles of a level over time and what follows from them) → [`fill`] (the
 //! forecast's columns) → [`manifest`] (a model bundle) → [`gbdt`] and [`heuristic`] (the two predictors) →
-//! [`store`] (versions on disk and which one is current).
+//! [`store`] (versions on disk and which one is current). Risks (churn, maintenance): [`risk`] (the columns),
+//! [`shap`] (why: exact contributions per row), [`risk_rule`] (the rule below the model).
 //!
 //! Deliberately absent: the ladder, budgets and pending rows (the engine's core has them) and any training (see
 //! `models`). LightGBM itself is not linked in here: its C++ handle cannot move between threads, and serving needs
@@ -17,6 +18,9 @@ pub mod gbdt;
 pub mod heuristic;
 pub mod manifest;
 pub mod path;
+pub mod risk;
+pub mod risk_rule;
+pub mod shap;
 pub mod store;
 pub mod tree;
 
@@ -25,4 +29,5 @@ pub use features::{FeatureKind, FeatureSpec};
 pub use gbdt::GbdtPredictor;
 pub use heuristic::{FillHeuristic, FillHeuristicOptions};
 pub use manifest::{Bundle, Manifest};
+pub use risk_rule::RiskRule;
 pub use store::ModelStore;

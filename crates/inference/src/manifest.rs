@@ -112,6 +112,29 @@ pub enum Decoder {
         /// Calibration of the trees' probability.
         calibration: Calibration,
     },
+    /// Role `score` (a probability) and, where `life` is, roles `life_p10`, `life_p50`, `life_p90`: the columns of
+    /// [`crate::risk`], with the strongest contributions to the score as drivers.
+    Risk {
+        /// The horizon that the labels had, days.
+        horizon_days: i64,
+        /// Calibration of the trees' probability.
+        calibration: Calibration,
+        /// What is left of a life, in the unit of the labels; `None` when it is not predicted.
+        life: Option<Life>,
+        /// Drivers told at most.
+        drivers: usize,
+    },
+}
+
+/// How quantiles of a remaining life are told.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Life {
+    /// Labels were cut here: an answer at the cap means "this or longer".
+    pub cap: f64,
+    /// Conformal factor for the lower end.
+    pub widen_low: f64,
+    /// Conformal factor for the upper end.
+    pub widen_high: f64,
 }
 
 /// A horizon with its conformal adjustment: an interval's end moves outwards by the factor times its width.

@@ -20,14 +20,32 @@ pub enum Link {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Node {
+pub(crate) struct Node {
     threshold: f64,
-    feature: u32,
+    pub(crate) feature: u32,
     /// Child: an index into the tree's nodes when ≥ 0, otherwise `!leaf`.
-    left: i32,
-    right: i32,
+    pub(crate) left: i32,
+    pub(crate) right: i32,
     default_left: bool,
     missing: Missing,
+    /// Training rows that came here.
+    pub(crate) rows: f64,
+}
+
+impl Node {
+    /// Whether a row goes to the left child.
+    pub(crate) fn goes_left(&self, row: &[f64]) -> bool {
+        let mut value = row[self.feature as usize];
+        if value.is_nan() && self.missing != Missing::Nan {
+            value = 0.0;
+        }
+        let is_missing = match self.missing {
+            Missing::None => false,
+            Missing::Zero => value.abs() <= ZERO_THRESHOLD,
+            Missing::Nan => value.is_nan(),
+        };
+        if is_missing { self.default_left } else { value <= self.threshold }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,10 +55,13 @@ enum Missing {
     Nan,
 }
 
+/// One tree; children stand after their parents.
 #[derive(Clone, Debug)]
-struct Tree {
-    nodes: Vec<Node>,
-    leaves: Vec<f64>,
+pub(crate) struct Tree {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) leaves: Vec<f64>,
+    /// Training rows per leaf.
+    pub(crate) leaf_rows: Vec<f64>,
 }
 
 /// A model of many trees.
@@ -48,8 +69,11 @@ struct Tree {
 pub struct TreeModel {
     features: usize,
     link: Link,
-    trees: Vec<Tree>,
+    pub(crate) trees: Vec<Tree>,
 }
+
+/// Trees deeper than this are refused: walks over all branches recurse.
+const MAX_DEPTH: usize = 200;
 
 impl TreeModel {
     /// Reads LightGBM's text format.
@@ -70,9 +94,15 @@ impl TreeModel {
         self.trees.len()
     }
 
+    /// The sum of the leaves for one row: the prediction before the link. For a probability, log-odds over LightGBM's
+    /// `sigmoid` factor, which is 1 by default.
+    pub fn margin(&self, row: &[f64]) -> f64 {
+        self.trees.iter().map(|tree| tree.leaf(row)).fold(0.0, |sum, leaf| sum + leaf)
+    }
+
     /// The prediction for one row of [`Self::features`] numbers, NaN where missing.
     pub fn predict(&self, row: &[f64]) -> f64 {
-        let sum = self.trees.iter().map(|tree| tree.leaf(row)).fold(0.0, |sum, leaf| sum + leaf);
+        let sum = self.margin(row);
         match self.link {
             Link::Identity => sum,
             Link::Logistic(sigmoid) => 1.0 / (1.0 + (-sigmoid * sum).exp()),
@@ -85,17 +115,7 @@ impl Tree {
         let mut at = if self.nodes.is_empty() { -1 } else { 0 };
         while at >= 0 {
             let node = &self.nodes[at as usize];
-            let mut value = row[node.feature as usize];
-            if value.is_nan() && node.missing != Missing::Nan {
-                value = 0.0;
-            }
-            let is_missing = match node.missing {
-                Missing::None => false,
-                Missing::Zero => value.abs() <= ZERO_THRESHOLD,
-                Missing::Nan => value.is_nan(),
-            };
-            let left = if is_missing { node.default_left } else { value <= node.threshold };
-            at = if left { node.left } else { node.right };
+            at = if node.goes_left(row) { node.left } else { node.right };
         }
         self.leaves[!at as usize]
     }
@@ -216,7 +236,12 @@ fn tree_of(section: &Section<'_>, features: usize) -> Result<Tree, ModelError> {
     let leaves: Vec<f64> = section.list("leaf_value", count)?;
     let inner = count - 1;
     if inner == 0 {
-        return Ok(Tree { nodes: Vec::new(), leaves });
+        return Ok(Tree { nodes: Vec::new(), leaves, leaf_rows: vec![1.0] });
+    }
+    let leaf_rows: Vec<f64> = section.list("leaf_count", count)?;
+    let node_rows: Vec<f64> = section.list("internal_count", inner)?;
+    if leaf_rows.iter().chain(&node_rows).any(|rows| !rows.is_finite() || *rows < 0.0) {
+        return Err(section.wrong("a count of rows is negative".to_owned()));
     }
     let split_feature: Vec<u32> = section.list("split_feature", inner)?;
     let threshold: Vec<f64> = section.list("threshold", inner)?;
@@ -248,9 +273,21 @@ fn tree_of(section: &Section<'_>, features: usize) -> Result<Tree, ModelError> {
             right: right[index],
             default_left: decision[index] & 2 != 0,
             missing,
+            rows: node_rows[index],
         });
     }
-    Ok(Tree { nodes, leaves })
+    let mut depths = vec![1usize; inner];
+    for index in 0..inner {
+        for child in [left[index], right[index]] {
+            if child >= 0 {
+                depths[child as usize] = depths[index] + 1;
+            }
+        }
+        if depths[index] > MAX_DEPTH {
+            return Err(section.wrong(format!("is deeper than {MAX_DEPTH}")));
+        }
+    }
+    Ok(Tree { nodes, leaves, leaf_rows })
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub enum Objective {
     Quantile(f64),
     /// A probability.
     Binary,
+    /// A mean, by squared error.
+    Regression,
 }
 
 /// Sizes of the trees.
@@ -95,6 +97,7 @@ pub fn train(role: &str, names: &[String], matrix: &Matrix, objective: Objective
             parameters["alpha"] = json!(alpha);
         }
         Objective::Binary => parameters["objective"] = json!("binary"),
+        Objective::Regression => parameters["objective"] = json!("regression"),
     }
     let booster = Booster::train(dataset, &parameters).map_err(|error| failed(error.to_string()))?;
     booster.save_string().map_err(|error| failed(error.to_string()))

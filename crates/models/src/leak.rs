@@ -163,7 +163,10 @@ where
 /// A row's columns as `(name, text)`, floats in their shortest exact form.
 type RowText = Vec<(String, String)>;
 
-/// The first uncorrected row per device, container and time.
+/// What rows can be about.
+const SUBJECTS: [&str; 5] = ["device_id", "container_id", "customer_id", "vehicle_id", "component"];
+
+/// The first uncorrected row per subject and time.
 fn first_rows(batches: &[RecordBatch], ignore: &[&str]) -> Result<BTreeMap<(String, i64, bool), RowText>, TrainError> {
     let mut rows = BTreeMap::new();
     for batch in batches {
@@ -182,7 +185,8 @@ fn first_rows(batches: &[RecordBatch], ignore: &[&str]) -> Result<BTreeMap<(Stri
                 continue;
             }
             let timer = text("silent_h", row).parse::<f64>().is_ok_and(|hours| hours > 0.0);
-            let key = (format!("{}@{}", text("device_id", row), text("container_id", row)), observed.value(row) as i64, timer);
+            let subject = SUBJECTS.map(|name| text(name, row)).into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("@");
+            let key = (subject, observed.value(row) as i64, timer);
             rows.entry(key).or_insert_with(|| {
                 schema
                     .fields()

@@ -55,6 +55,64 @@ pub fn brier(pairs: &[(f64, bool)]) -> f64 {
     mean(pairs.iter().map(|(probability, truth)| (probability - f64::from(u8::from(*truth))).powi(2)))
 }
 
+/// Logarithmic loss of `(probability, truth)`; probabilities are kept off 0 and 1.
+pub fn log_loss(pairs: &[(f64, bool)]) -> f64 {
+    mean(pairs.iter().map(|(probability, truth)| {
+        let p = probability.clamp(1e-9, 1.0 - 1e-9);
+        if *truth { -p.ln() } else { -(1.0 - p).ln() }
+    }))
+}
+
+/// How much more frequent the truth is among the highest `share` of the scores than overall. Ties at the border count
+/// in proportion. NaN without any truth.
+pub fn lift(pairs: &[(f64, bool)], share: f64) -> f64 {
+    let mut sorted = pairs.to_vec();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let wanted = (pairs.len() as f64 * share).floor().max(1.0);
+    let (mut seen, mut hits) = (0.0, 0.0);
+    for tied in sorted.chunk_by(|a, b| a.0 == b.0) {
+        let part = ((wanted - seen) / tied.len() as f64).clamp(0.0, 1.0);
+        hits += part * tied.iter().filter(|(_, truth)| *truth).count() as f64;
+        seen += tied.len() as f64;
+    }
+    let base = pairs.iter().filter(|(_, truth)| *truth).count() as f64 / pairs.len() as f64;
+    hits / wanted / base
+}
+
+/// Expected calibration error of `(probability, truth)`: in ten groups of equal size, the mean distance between what was
+/// said and what came.
+pub fn calibration_error(pairs: &[(f64, bool)]) -> f64 {
+    let mut sorted = pairs.to_vec();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let size = sorted.len().div_ceil(10).max(1);
+    let sum: f64 = sorted
+        .chunks(size)
+        .map(|group| {
+            let said: f64 = group.iter().map(|(probability, _)| probability).sum();
+            let came = group.iter().filter(|(_, truth)| *truth).count() as f64;
+            (said - came).abs()
+        })
+        .sum();
+    sum / sorted.len() as f64
+}
+
+/// Root mean square of `predicted - actual`.
+pub fn rmse(pairs: &[(f64, f64)]) -> f64 {
+    mean(pairs.iter().map(|(predicted, actual)| (predicted - actual).powi(2))).sqrt()
+}
+
+/// NASA's score of remaining lives (Saxena et al. 2008, PHM data challenge): a sum in which a life told too long counts
+/// more than one told too short.
+pub fn nasa_score(pairs: &[(f64, f64)]) -> f64 {
+    pairs
+        .iter()
+        .map(|(predicted, actual)| {
+            let error = predicted - actual;
+            if error < 0.0 { (-error / 13.0).exp() - 1.0 } else { (error / 10.0).exp() - 1.0 }
+        })
+        .sum()
+}
+
 /// Spearman's rank correlation of the pairs in which both are numbers; `None` below 30 of them or without spread.
 pub fn rank_correlation(a: &[f64], b: &[f64]) -> Option<f64> {
     let both: Vec<(f64, f64)> = a.iter().zip(b).filter(|(a, b)| a.is_finite() && b.is_finite()).map(|(a, b)| (*a, *b)).collect();
@@ -130,6 +188,26 @@ mod tests {
         let loss = |guess: f64| pinball(0.9, &actual.iter().map(|a| (guess, *a)).collect::<Vec<_>>());
         assert!(loss(0.9) < loss(0.85) && loss(0.9) < loss(0.95));
         assert!((quantile(&mut actual.clone(), 0.9) - 0.899).abs() < 1e-9);
+    }
+
+    #[test]
+    fn lift_and_calibration_match_worked_examples() {
+        // 20 rows, 4 true; the best two are true: lift 1 / 0.2.
+        let pairs: Vec<(f64, bool)> = (0..20).map(|i| (1.0 - f64::from(i) / 20.0, [0, 1, 7, 15].contains(&i))).collect();
+        assert!((lift(&pairs, 0.1) - 5.0).abs() < 1e-12);
+        let tied: Vec<(f64, bool)> = (0..20).map(|i| (0.2, i < 4)).collect();
+        assert!((lift(&tied, 0.1) - 1.0).abs() < 1e-12, "who cannot rank lifts nothing");
+        assert!(calibration_error(&[(0.0, false), (1.0, true)]) < 1e-12);
+        let over: Vec<(f64, bool)> = (0..1000).map(|i| (0.9, i % 10 < 7)).collect();
+        assert!((calibration_error(&over) - 0.2).abs() < 1e-9);
+        assert!((log_loss(&[(0.5, true), (0.5, false)]) - 2f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_life_told_too_long_scores_worse_than_one_told_too_short() {
+        assert!((nasa_score(&[(10.0, 20.0)]) - ((10.0f64 / 13.0).exp() - 1.0)).abs() < 1e-12);
+        assert!(nasa_score(&[(30.0, 20.0)]) > nasa_score(&[(10.0, 20.0)]));
+        assert!((rmse(&[(1.0, 4.0), (2.0, 6.0)]) - 12.5f64.sqrt()).abs() < 1e-12);
     }
 
     #[test]

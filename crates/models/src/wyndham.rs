@@ -14,7 +14,7 @@ const FLOOR_AP: f64 = 0.649;
 fn data() -> Option<PathBuf> {
     let file = "bins/wyndham_smartbin_2018_2021.csv";
     let named = std::env::var_os("WS_SHARED_DATA").map(PathBuf::from);
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let beside = PathBuf::from("../../../shared/data");
     [named, Some(beside)].into_iter().flatten().map(|folder| folder.join(file)).find(|path| path.exists())
 }
 

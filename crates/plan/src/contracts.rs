@@ -2,7 +2,11 @@
 //! the schema registry and the model store; the checks here only ask.
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use ws_stream::custom::CustomContract;
+use ws_stream::nested;
+use ws_stream::solve::SolverContract;
 
 /// The columns of a topic.
 #[derive(Clone, Debug)]
@@ -31,13 +35,31 @@ pub trait Contracts {
     fn topic(&self, topic: &str) -> Option<TopicContract>;
     /// The contract of a model, `None` when nobody knows it.
     fn model(&self, model: &str) -> Option<ModelContract>;
+    /// The contract of a custom operator with these settings: `None` when nobody knows it, an error when it does not take
+    /// them.
+    fn operator(&self, _operator: &str, _with: &BTreeMap<String, String>) -> Option<Result<CustomContract, String>> {
+        None
+    }
+    /// The contract of a solver, `None` when nobody knows it.
+    fn solver(&self, _solver: &str) -> Option<SolverContract> {
+        None
+    }
+    /// All operators, to help with typing errors.
+    fn operators(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// All solvers, to help with typing errors.
+    fn solvers(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// All topics, to help with typing errors.
     fn topics(&self) -> Vec<String>;
     /// All models, to help with typing errors.
     fn models(&self) -> Vec<String>;
 }
 
-/// The engine's type for a decoder's type: Int64, Float64, Boolean, Utf8 or Binary; `None` when there is none.
+/// The engine's type for a decoder's type: Int64, Float64, Boolean, Utf8 or Binary, lists and records of them; `None` when
+/// there is none.
 pub fn engine_type(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => DataType::Int64,
@@ -47,6 +69,15 @@ pub fn engine_type(data_type: &DataType) -> Option<DataType> {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
         DataType::Dictionary(_, values) => return engine_type(values),
+        DataType::List(item) | DataType::LargeList(item) => {
+            let list = DataType::List(Arc::new(Field::new("item", engine_type(item.data_type())?, item.is_nullable())));
+            return nested::is_column_type(&list).then_some(list);
+        }
+        DataType::Struct(fields) => {
+            let fields = fields.iter().map(|f| engine_type(f.data_type()).map(|t| Field::new(f.name(), t, f.is_nullable()))).collect::<Option<Vec<_>>>()?;
+            let record = DataType::Struct(fields.into());
+            return nested::is_column_type(&record).then_some(record);
+        }
         _ => return None,
     })
 }
@@ -65,6 +96,22 @@ pub fn type_word(data_type: &DataType) -> String {
         DataType::Boolean => "true/false".into(),
         DataType::Utf8 => "text".into(),
         DataType::Binary => "bytes".into(),
+        DataType::List(item) => format!("list of {}", type_word(item.data_type())),
+        DataType::Struct(fields) => format!("record({})", fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")),
         other => other.to_string(),
+    }
+}
+
+/// Can values of `from` be written where `to` stands? Lists and records by their parts: what a record's contract needs
+/// must be there by name, more is left out; nulls inside them are looked at row by row.
+pub fn fits(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::List(a), DataType::List(b)) => fits(a.data_type(), b.data_type()),
+        (DataType::Struct(a), DataType::Struct(b)) => b.iter().all(|wanted| match a.iter().find(|f| f.name() == wanted.name()) {
+            Some(f) => fits(f.data_type(), wanted.data_type()),
+            // Whether a default stands for it, the encoder knows.
+            None => true,
+        }),
+        (a, b) => a == b,
     }
 }

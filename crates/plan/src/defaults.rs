@@ -37,3 +37,29 @@ pub const MAX_OVERLAP: i64 = 1_000;
 pub const MAX_REKEY_PARTITIONS: i64 = 4_096;
 /// Most columns of one stage.
 pub const MAX_COLUMNS: usize = 512;
+/// `absence.max_open`: expectations of one key.
+pub const MAX_OPEN: i64 = 1_000;
+/// Most times that one absence may be told.
+pub const MAX_REPEATS: i64 = 10_000;
+/// `apply.max_state`, bytes of one key.
+pub const STATE_BYTES: i64 = 65_536;
+/// `optimize.ttl`, ms.
+pub const BOARD_TTL_MS: i64 = 24 * 3_600_000;
+/// `optimize.trigger.debounce`, ms.
+pub const DEBOUNCE_MS: i64 = 30_000;
+/// `optimize.trigger.max_wait`, ms.
+pub const MAX_WAIT_MS: i64 = 5 * 60_000;
+/// `optimize.trigger.at_most_every`, ms.
+pub const AT_MOST_EVERY_MS: i64 = 2 * 60_000;
+/// `optimize.timeout`, ms.
+pub const SOLVE_TIMEOUT_MS: i64 = 60_000;
+/// `optimize.budget`, ms.
+pub const SOLVE_BUDGET_MS: i64 = 30_000;
+/// `optimize.retry`, ms.
+pub const SOLVE_RETRY_MS: i64 = 60_000;
+/// `optimize.max_rows` of one board.
+pub const BOARD_ROWS: i64 = 20_000;
+/// `optimize.max_memo`, bytes.
+pub const MEMO_BYTES: i64 = 262_144;
+/// `optimize.max_calls` of one task.
+pub const MAX_CALLS: i64 = 4;

@@ -2,6 +2,7 @@
 
 use crate::aggregates;
 use crate::contracts::type_word;
+use crate::draw_stages;
 use crate::duration::format_ms;
 use crate::plan::Plan;
 use std::fmt::Write;
@@ -21,6 +22,9 @@ fn kind(stage: &StageSpec) -> &'static str {
         OpSpec::Since { .. } => "since",
         OpSpec::Changed { .. } => "changed",
         OpSpec::Infer(_) => "infer",
+        OpSpec::Absence(_) => "absence",
+        OpSpec::Apply(_) => "apply",
+        OpSpec::Optimize(_) => "optimize",
     }
 }
 
@@ -173,6 +177,8 @@ fn draw(t: &Topology, prefix: &str, out: &mut String) -> bool {
     for (i, stage) in t.stages.iter().enumerate() {
         let detail = match &stage.op {
             OpSpec::Infer(s) => format!("<br/><small>{}</small>", quoted(&s.model)),
+            OpSpec::Apply(s) => format!("<br/><small>{}</small>", quoted(&s.operator)),
+            OpSpec::Optimize(s) => format!("<br/><small>{}</small>", quoted(&s.solver)),
             OpSpec::Window { window, .. } => {
                 format!("<br/><small>{}</small>", format_ms(window.size_ms))
             }
@@ -283,6 +289,9 @@ impl Plan {
                 let first = first.as_ref().map_or_else(|| "always".to_string(), |f| format!("where {}", f.text()));
                 let _ = writeln!(out, "  per [{}] when [{}] differs from the last one emitted; the first {first}", key.join(", "), of.join(", "));
             }
+            OpSpec::Absence(s) => draw_stages::absence(s, out),
+            OpSpec::Apply(s) => draw_stages::apply(s, out),
+            OpSpec::Optimize(s) => draw_stages::optimize(s, out),
             OpSpec::Infer(s) => {
                 let rungs: Vec<&str> = s.ladder.iter().map(|r| r.name()).collect();
                 let _ = writeln!(

@@ -265,6 +265,12 @@ pub enum Op {
         /// Rows in flight.
         max_pending_rows: Option<At<i64>>,
     },
+    /// `absence`
+    Absence(Box<crate::file_stages::Absence>),
+    /// `apply`
+    Apply(Box<crate::file_stages::Apply>),
+    /// `optimize`
+    Optimize(Box<crate::file_stages::Optimize>),
     /// Could not be read; its problems are noted.
     Broken,
 }

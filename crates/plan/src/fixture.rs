@@ -19,6 +19,8 @@
 //!     - { device_id: d1, filling_level: 0.4, rate_24h_per_h: null }
 //!   bin.alert: { contains: [{ alert: fire }], none: [{ alert: stuck }], count: 2 }
 //!   dead_letters: [{ reason: filling_level_out_of_range, stage: sane }]
+//! answers:                               # what models and solvers say; without it they fail and the ladder goes on
+//!   waste-collection: [{ rows: [{ distance_m: 1200 }], memo: first, iterations: 10 }, { fail: no route fits }]
 //! ```
 //!
 //! In rows, texts that look like `2026-11-02T07:50:00Z` are times in UTC ms; `=column` copies another column of the
@@ -26,6 +28,7 @@
 
 use std::fmt;
 
+pub use crate::fixture_answers::{Said, Script, columns};
 pub use crate::fixture_read::{parse, parse_file};
 pub use crate::fixture_run::{Report, play};
 
@@ -42,6 +45,10 @@ pub enum Cell {
     Float(f64),
     /// Text.
     Text(String),
+    /// A list.
+    List(Vec<Cell>),
+    /// A record, or a mapping.
+    Map(Row),
 }
 
 impl fmt::Display for Cell {
@@ -52,6 +59,8 @@ impl fmt::Display for Cell {
             Cell::Int(i) => write!(f, "{i}"),
             Cell::Float(x) => write!(f, "{x}"),
             Cell::Text(t) => write!(f, "{t:?}"),
+            Cell::List(items) => write!(f, "[{}]", items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            Cell::Map(row) => write!(f, "{{ {} }}", row.iter().map(|(n, v)| format!("{n}: {v}")).collect::<Vec<_>>().join(", ")),
         }
     }
 }
@@ -122,6 +131,8 @@ pub struct Fixture {
     pub tolerance: f64,
     /// What happens, in order.
     pub steps: Vec<Step>,
+    /// What models and solvers answer, by name.
+    pub answers: Vec<(String, Vec<Said>)>,
     /// What comes out: topic (or [`DEAD_LETTERS`]) and expectation.
     pub expect: Vec<(String, Expect)>,
 }

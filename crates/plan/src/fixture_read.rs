@@ -1,7 +1,7 @@
 //! Reads fixture files. Problems are reported like those of topologies: with line, column and hint, all at once.
 
 use crate::errors::{PlanErrors, Problems};
-use crate::fixture::{Cell, Expect, Fixture, Payload, Row, Step};
+use crate::fixture::{Cell, Expect, Fixture, Payload, Row, Said, Step};
 use crate::read;
 use crate::yaml::{self, Fields, Node, Pos, Value};
 use std::collections::BTreeMap;
@@ -33,11 +33,11 @@ pub fn parse(name: &str, text: &str) -> Result<Fixture, PlanErrors> {
 }
 
 fn fixture(name: &str, root: &Node, problems: &mut Problems) -> Option<Fixture> {
-    let fields = Fields::of(root, "a fixture", &["about", "start", "tolerance", "defaults", "steps", "expect"], problems)?;
+    let fields = Fields::of(root, "a fixture", &["about", "start", "tolerance", "defaults", "steps", "expect", "answers"], problems)?;
     let about = fields.need("about", "what this shows", problems).and_then(|n| read::text(n, "about", problems)).map(|t| t.value).unwrap_or_default();
     let start_ms = match fields.get("start") {
         None => START_MS,
-        Some(node) => match cell(node, problems)? {
+        Some(node) => match cell(node) {
             Cell::Int(ms) => ms,
             _ => {
                 problems.hint(node.at, "`start` is not a time", "2026-11-02T08:00:00Z");
@@ -65,7 +65,17 @@ fn fixture(name: &str, root: &Node, problems: &mut Problems) -> Option<Fixture> 
             }
         }
     }
-    Some(Fixture { file: name.to_string(), about, start_ms, tolerance, steps: reader.steps, expect })
+    let mut answers = Vec::new();
+    if let Some(node) = fields.get("answers") {
+        for (name, value) in entries(node, "answers", problems) {
+            let Value::List(items) = &value.value else {
+                problems.hint(value.at, format!("the answers of `{name}` must be a list, not {}", value.value.kind()), "one item per call: [{ rows: [{…}] }]");
+                continue;
+            };
+            answers.push((name.clone(), items.iter().filter_map(|n| said(n, problems)).collect()));
+        }
+    }
+    Some(Fixture { file: name.to_string(), about, start_ms, tolerance, steps: reader.steps, answers, expect })
 }
 
 fn entries<'a>(node: &'a Node, what: &str, problems: &mut Problems) -> Vec<(&'a String, &'a Node)> {
@@ -76,6 +86,18 @@ fn entries<'a>(node: &'a Node, what: &str, problems: &mut Problems) -> Vec<(&'a 
             Vec::new()
         }
     }
+}
+
+/// One answer of a model or solver.
+fn said(node: &Node, problems: &mut Problems) -> Option<Said> {
+    let f = Fields::of(node, "an answer", &["rows", "memo", "iterations", "fail"], problems)?;
+    if let Some(why) = f.get("fail") {
+        return read::text(why, "fail", problems).map(|t| Said::Fail(t.value));
+    }
+    let rows = f.need("rows", "[{ … }]", problems).map(|n| rows(n, problems))?;
+    let memo = f.get("memo").and_then(|n| read::text(n, "memo", problems)).map(|t| t.value).unwrap_or_default();
+    let iterations = f.get("iterations").and_then(|n| read::whole(n, "iterations", 0, i64::MAX, problems)).map_or(0, |n| n.value.unsigned_abs());
+    Some(Said::Rows { rows, memo, iterations })
 }
 
 fn expectation(node: &Node, problems: &mut Problems) -> Option<Expect> {
@@ -104,21 +126,19 @@ fn row(node: &Node, problems: &mut Problems) -> Option<Row> {
         problems.hint(node.at, format!("a row must be a mapping, not {}", node.value.kind()), "{ column: value, … }");
         return None;
     };
-    entries.iter().map(|(k, v)| Some((k.value.clone(), cell(v, problems)?))).collect()
+    Some(entries.iter().map(|(k, v)| (k.value.clone(), cell(v))).collect())
 }
 
-fn cell(node: &Node, problems: &mut Problems) -> Option<Cell> {
-    Some(match &node.value {
+fn cell(node: &Node) -> Cell {
+    match &node.value {
         Value::Null => Cell::Null,
         Value::Bool(b) => Cell::Bool(*b),
         Value::Int(i) => Cell::Int(*i),
         Value::Float(x) => Cell::Float(*x),
         Value::Text(t) => time_ms(t).map_or_else(|| Cell::Text(t.clone()), Cell::Int),
-        other => {
-            problems.add(node.at, format!("a value must be a scalar, not {}", other.kind()));
-            return None;
-        }
-    })
+        Value::List(items) => Cell::List(items.iter().map(cell).collect()),
+        Value::Map(entries) => Cell::Map(entries.iter().map(|(k, v)| (k.value.clone(), cell(v))).collect()),
+    }
 }
 
 struct Steps {

@@ -98,6 +98,9 @@ fn same(wanted: &Cell, found: &Cell, tolerance: f64) -> bool {
         _ => None,
     };
     match (wanted, found) {
+        (Cell::List(a), Cell::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b, tolerance)),
+        // As with rows: what is named is compared.
+        (Cell::Map(a), Cell::Map(b)) => a.iter().all(|(n, a)| b.iter().any(|(m, b)| n == m && same(a, b, tolerance))),
         (Cell::Int(a), Cell::Int(b)) => a == b,
         _ => match (number(wanted), number(found)) {
             (Some(a), Some(b)) => (a.is_nan() && b.is_nan()) || a == b || (a - b).abs() <= tolerance * a.abs().max(1.0),

@@ -1,6 +1,8 @@
 //! The scalar functions that expressions may use: DataFusion's, as long as they give the same result for the same
 //! row for ever. Whatever reads a clock or a generator is refused with what to use instead (ENGINE §7).
 
+use crate::hash_share::HashShare;
+use crate::list_text::ListText;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{Result, TableReference, plan_err};
@@ -43,6 +45,8 @@ impl Functions {
                 by_name.insert(alias.clone(), udf.clone());
             }
         }
+        by_name.insert(HashShare::NAME.to_string(), Arc::new(ScalarUDF::new_from_impl(HashShare::new())));
+        by_name.insert(ListText::NAME.to_string(), Arc::new(ScalarUDF::new_from_impl(ListText::new())));
         let planners: Vec<Arc<dyn ExprPlanner>> = vec![
             Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
             Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
@@ -73,7 +77,7 @@ impl Functions {
 /// What to write instead of a function that is not the same on replay. `emission` is true in since-windows.
 pub fn instead_of(name: &str, emission: bool) -> String {
     match name {
-        "random" | "rand" => "there is no randomness in a topology; for sampling take a hash of a column, e.g. `ascii(event_id) % 10 = 0`".into(),
+        "random" | "rand" => "there is no randomness in a topology; for sampling take a hash of a column, e.g. `hash_share(event_id) < 0.1`".into(),
         "uuid" | "newid" => "build an id from the input, e.g. `event_id || ':f'`: it must be the same when the row is read again".into(),
         _ if emission => "use `row_time` (when this row is emitted) or `last_time` (the newest reading), both in event time, UTC ms".into(),
         _ => "use `event_time` (the row's event time, UTC ms), or a time column of the record".into(),

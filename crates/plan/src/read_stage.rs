@@ -4,18 +4,41 @@ use crate::defaults;
 use crate::errors::Problems;
 use crate::file::{DropRule, Item, Op, OtherwiseRule, Stage};
 use crate::read;
+use crate::read_stages;
 use crate::yaml::{At, Fields, Node, Value};
 
-const STAGE_FIELDS: [&str; 16] =
-    ["id", "from", "where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "rekey", "union"];
+const STAGE_FIELDS: [&str; 19] = [
+    "id",
+    "from",
+    "where",
+    "otherwise",
+    "select",
+    "add",
+    "each",
+    "dedup",
+    "join",
+    "group_by",
+    "window",
+    "emit",
+    "changed",
+    "infer",
+    "absence",
+    "apply",
+    "optimize",
+    "rekey",
+    "union",
+];
 /// Fields that decide what a stage is, and the fields that may stand beside them.
-const KINDS: [(&str, &[&str]); 8] = [
+const KINDS: [(&str, &[&str]); 11] = [
     ("each", &["select"]),
     ("dedup", &[]),
     ("join", &[]),
     ("window", &["group_by", "emit", "select"]),
     ("changed", &[]),
     ("infer", &[]),
+    ("absence", &[]),
+    ("apply", &[]),
+    ("optimize", &[]),
     ("rekey", &[]),
     ("union", &[]),
 ];
@@ -40,7 +63,25 @@ pub fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
 
 fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
     let kinds: Vec<_> = KINDS.iter().filter(|(k, _)| fields.get(k).is_some()).collect();
-    let op_fields = ["where", "otherwise", "select", "add", "each", "dedup", "join", "group_by", "window", "emit", "changed", "infer", "rekey", "union"];
+    let op_fields = [
+        "where",
+        "otherwise",
+        "select",
+        "add",
+        "each",
+        "dedup",
+        "join",
+        "group_by",
+        "window",
+        "emit",
+        "changed",
+        "infer",
+        "absence",
+        "apply",
+        "optimize",
+        "rekey",
+        "union",
+    ];
     let (kind, companions): (&str, &[&str]) = match kinds.as_slice() {
         [] => ("select", &["where", "otherwise", "select", "add"]),
         [(kind, companions)] => (*kind, *companions),
@@ -71,6 +112,9 @@ fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
         "window" => window(fields, problems),
         "changed" => changed(fields, problems),
         "infer" => infer(fields, problems),
+        "absence" => read_stages::absence(fields, problems),
+        "apply" => read_stages::apply(fields, problems),
+        "optimize" => read_stages::optimize(fields, problems),
         "rekey" => rekey(fields, problems),
         "union" => Some(Op::Union),
         _ => select(fields, problems),
@@ -103,7 +147,11 @@ fn select(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     };
     let selection = read::selection(fields, problems);
     if !fields.unknown && fields.get("where").is_none() && fields.get("select").is_none() && fields.get("add").is_none() {
-        problems.hint(fields.at, "this stage does nothing", "give it one of where, select, add, each, dedup, join, window, changed, infer, rekey, union");
+        problems.hint(
+            fields.at,
+            "this stage does nothing",
+            "give it one of where, select, add, each, dedup, join, window, changed, infer, absence, apply, optimize, rekey, union",
+        );
     }
     Some(Op::Select { filter, otherwise, selection })
 }
@@ -200,7 +248,7 @@ fn join(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
 }
 
 /// `take: [a, b]` or `take: [a, { new_name: b }]` or `take: { new_name: b }`.
-fn take(node: &Node, problems: &mut Problems) -> Vec<(At<String>, At<String>)> {
+pub(crate) fn take(node: &Node, problems: &mut Problems) -> Vec<(At<String>, At<String>)> {
     let mut out = Vec::new();
     let mut renamed = |entries: &[(At<String>, Node)], problems: &mut Problems| {
         for (name, value) in entries {

@@ -2,7 +2,7 @@
 //! `explain` lists them.
 
 use crate::check::{Check, Rows};
-use crate::contracts::{engine_schema, type_word};
+use crate::contracts::{engine_schema, fits, type_word};
 use crate::errors::did_you_mean;
 use crate::file::Sink;
 use crate::yaml::At;
@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Schema};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use ws_stream::batch;
+use ws_stream::nested::is_nested;
 use ws_stream::spec::{From, SinkFormat, SinkSpec};
 
 /// A checked sink.
@@ -42,7 +43,7 @@ impl Check<'_> {
             return None;
         }
         for header in &sink.headers {
-            if let Some(t) = self.column(&rows.schema, header, "header", None).filter(|t| *t == DataType::Binary || *t == DataType::Float64) {
+            if let Some(t) = self.column(&rows.schema, header, "header", None).filter(|t| *t == DataType::Binary || *t == DataType::Float64 || is_nested(t)) {
                 self.problems.hint(header.at, format!("header `{}` is {}", header.value, type_word(&t)), "headers are texts, integers, true/false");
             }
         }
@@ -114,7 +115,7 @@ impl Check<'_> {
                         format!("add it to the `select` of the stage{near}"),
                     );
                 }
-                Some(f) if f.data_type() != field.data_type() => {
+                Some(f) if !fits(f.data_type(), field.data_type()) => {
                     let cast = match field.data_type() {
                         DataType::Float64 => "CAST(… AS DOUBLE)",
                         DataType::Int64 => "CAST(… AS BIGINT)",

@@ -1,7 +1,7 @@
 //! The `infer` stage: a model, the ladder below it, and the columns that both add.
 
 use crate::check::{Check, Rows};
-use crate::contracts::{engine_type, type_word};
+use crate::contracts::engine_type;
 use crate::defaults;
 use crate::errors::did_you_mean;
 use crate::file::Op;
@@ -41,21 +41,7 @@ impl Check<'_> {
             self.problems.push(model.at, format!("unknown model `{}`", model.value), did_you_mean(&model.value, models.iter().map(String::as_str)));
             return None;
         };
-        for (name, wanted) in &contract.inputs {
-            match input.schema.field_with_name(name) {
-                Err(_) => self.problems.hint(
-                    model.at,
-                    format!("model `{}` needs a column `{name}` ({})", model.value, type_word(wanted)),
-                    did_you_mean(name, input.names()).unwrap_or_default(),
-                ),
-                Ok(f) if f.data_type() != wanted => self.problems.hint(
-                    model.at,
-                    format!("model `{}` needs `{name}` as {}, it is {}", model.value, type_word(wanted), type_word(f.data_type())),
-                    "CAST it in the stage before",
-                ),
-                Ok(_) => {}
-            }
-        }
+        self.needs(input, &contract.inputs, model.at, &format!("model `{}`", model.value));
         let (batch_size, pending) =
             (batch_rows.as_ref().map_or(defaults::INFER_BATCH_ROWS, |b| b.value), max_pending_rows.as_ref().map_or(defaults::MAX_PENDING_ROWS, |p| p.value));
         if batch_size > pending {

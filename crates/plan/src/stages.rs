@@ -1,5 +1,6 @@
 //! One stage: its operator with everything resolved, the columns behind it, and what it reads. The kinds stand in
-//! files of their own: `stage_select`, `stage_join`, `stage_infer`, `windows`.
+//! files of their own: `stage_select`, `stage_join`, `stage_infer`, `stage_absence`,
+//! `stage_edge`, `windows`.
 
 use crate::check::{Check, Rows, non_null};
 use crate::contracts::type_word;
@@ -64,6 +65,9 @@ impl Check<'_> {
             Op::Infer { .. } => self.infer(input, &stage.op),
             Op::Rekey { key, .. } => self.rekey(input, key),
             Op::Union => Some(Made { op: Some(pass_all()), rows: input.clone(), uses: Uses { passes: true, ..Uses::default() } }),
+            Op::Absence(a) => self.absence(input, a),
+            Op::Apply(a) => self.apply(input, a),
+            Op::Optimize(o) => self.optimize(input, o),
         };
         let made = made.unwrap_or_else(Made::broken);
         if made.rows.schema.fields().len() > defaults::MAX_COLUMNS {

@@ -2,8 +2,9 @@
 //! filters, projections, budgets and sinks may change freely.
 
 use crate::aggregates;
+use arrow::datatypes::Schema;
 use std::fmt::Write;
-use ws_stream::spec::{InputSpec, Lateness, OpSpec, StageSpec, TableSpec};
+use ws_stream::spec::{From, InputSpec, Lateness, OpSpec, StageSpec, TableSpec};
 
 /// Hashes what state depends on. The text hashed is a stable format: changing it orphans the state of every user.
 pub fn of(inputs: &[InputSpec], tables: &[TableSpec], stages: &[StageSpec]) -> u64 {
@@ -57,9 +58,28 @@ fn describe(inputs: &[InputSpec], tables: &[TableSpec], stages: &[StageSpec]) ->
                 let columns: Vec<String> = stage.schema.fields().iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect();
                 writeln!(out, "infer {id} [{}] [{}] [{}]", i.key.join(","), outputs.join(","), columns.join(","))
             }
+            // Rows that opened an expectation are kept whole.
+            OpSpec::Absence(a) => writeln!(out, "absence {id} [{}] [{}] {:?} [{}]", a.key.join(","), a.each.join(","), a.clock, columns_of(&stage.schema)),
+            OpSpec::Apply(a) => {
+                let with: Vec<String> = a.with.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                writeln!(out, "apply {id} {} [{}] [{}] [{}]", a.operator, a.key.join(","), a.carry.join(","), with.join(","))
+            }
+            // Boards hold all columns of the input.
+            OpSpec::Optimize(o) => {
+                let input = match stage.from.first() {
+                    Some(From::Input(i)) => inputs.get(*i).map(|i| columns_of(&i.schema)),
+                    Some(From::Stage(s)) => stages.get(*s).map(|s| columns_of(&s.schema)),
+                    None => None,
+                };
+                writeln!(out, "optimize {id} [{}] [{}] [{}]", o.key.join(","), o.entity.join(","), input.unwrap_or_default())
+            }
         };
     }
     out
+}
+
+fn columns_of(schema: &Schema) -> String {
+    schema.fields().iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect::<Vec<_>>().join(",")
 }
 
 /// FNV-1a, 64 bits: small, stable for ever, and no defence against malice is needed here.

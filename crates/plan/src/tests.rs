@@ -7,4 +7,5 @@ mod expressions;
 mod rekeys;
 mod run;
 mod shipped;
+mod stages;
 mod windows;

@@ -5,6 +5,7 @@ use crate::housekeeper::{Chore, Housekeeper};
 use crate::models::Models;
 use crate::patience::patiently;
 use crate::prepare::Prepared;
+use crate::solving::{SOLVER_THREADS, Work, solve_loop};
 use crate::status::Board;
 use crate::threads::{Asked, CommitWork, commit_loop, predict_loop};
 use crate::{metrics, now_ms};
@@ -16,7 +17,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 use ws_stream::log::{End, Log, LogError, Member, Membership, Outcome, Reader, TaskId, TopicPartition};
 use ws_stream::records::Records;
-use ws_stream::spec::Topology;
+use ws_stream::spec::{OpSpec, Topology};
 use ws_stream::task::{Edge, TaskError};
 use ws_stream::worker::{Effect, Input, Worker, WorkerOptions};
 
@@ -91,6 +92,15 @@ pub fn run(options: DriverOptions, board: &Board, stop: &AtomicBool) -> Result<(
     spawn("commit", Box::new(move || commit_loop(committer, commit_work, to)))?;
     let (models, to) = (o.models.clone(), out.clone());
     spawn("predict", Box::new(move || predict_loop(models, ask_work, to)))?;
+    let (solves, solve_work) = sync_channel::<Asked>(CHANNEL);
+    let ending = Arc::new(AtomicBool::new(false));
+    let solve_work = Work::new(solve_work, ending.clone());
+    if asks_solvers(&o.topology) {
+        for i in 0..SOLVER_THREADS {
+            let (models, work, to) = (o.models.clone(), solve_work.clone(), out.clone());
+            spawn(&format!("solve-{i}"), Box::new(move || solve_loop(&models, &work, &to)))?;
+        }
+    }
     let progress_of = commits.clone();
     let lag = Arc::new(AtomicI64::new(0));
     let keeper = Housekeeper {
@@ -110,13 +120,16 @@ pub fn run(options: DriverOptions, board: &Board, stop: &AtomicBool) -> Result<(
     spawn("housekeep", Box::new(move || keeper.run(chore_work)))?;
     let worker = Worker::new(o.topology.clone(), o.edge.clone(), o.prepared.surroundings.clone(), o.worker.clone())?;
     let reader = o.log.reader()?;
-    Driver {
+    let ended = ending.clone();
+    let result = Driver {
         worker,
         reader,
         membership,
         inbox,
         commits,
         asks,
+        solves,
+        ending,
         chores,
         board,
         reading: HashMap::new(),
@@ -127,12 +140,15 @@ pub fn run(options: DriverOptions, board: &Board, stop: &AtomicBool) -> Result<(
         finished: false,
         lag,
         backlog: VecDeque::new(),
+        to_solve: VecDeque::new(),
         ready: VecDeque::new(),
         held: HashMap::new(),
         away_told: None,
         options: o,
     }
-    .run(stop)
+    .run(stop);
+    ended.store(true, Ordering::Relaxed);
+    result
 }
 
 struct Driver<'a> {
@@ -143,6 +159,9 @@ struct Driver<'a> {
     inbox: Receiver<Input>,
     commits: SyncSender<CommitWork>,
     asks: SyncSender<Asked>,
+    solves: SyncSender<Asked>,
+    /// Tells solvers to come to an end.
+    ending: Arc<AtomicBool>,
     chores: SyncSender<Chore>,
     board: &'a Board,
     /// Incarnation and next offset of what is being read.
@@ -155,6 +174,8 @@ struct Driver<'a> {
     lag: Arc<AtomicI64>,
     /// Calls that the predictor thread has not taken yet.
     backlog: VecDeque<Asked>,
+    /// The same for solver threads.
+    to_solve: VecDeque<Asked>,
     /// Fetched and not processed yet, in order per partition.
     ready: VecDeque<(TopicPartition, u64, Records)>,
     /// Of paused partitions.
@@ -174,6 +195,27 @@ fn pieces(records: Records) -> impl Iterator<Item = Records> {
     })
 }
 
+/// Has the topology a stage that asks solvers?
+fn asks_solvers(topology: &Topology) -> bool {
+    topology.stages.iter().any(|s| matches!(s.op, OpSpec::Optimize(_)))
+}
+
+fn hand_over(backlog: &mut VecDeque<Asked>, to: &SyncSender<Asked>, what: &str) -> Result<(), DriverError> {
+    while let Some(asked) = backlog.pop_front() {
+        match to.try_send(asked) {
+            Ok(()) => {}
+            Err(TrySendError::Full(asked)) => {
+                backlog.push_front(asked);
+                break;
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                return Err(LogError::Fatal { what: what.into(), cause: "its thread has ended".into(), hint: "see the log above".into() }.into());
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Driver<'_> {
     fn run(mut self, stop: &AtomicBool) -> Result<(), DriverError> {
         self.start_globals()?;
@@ -182,6 +224,7 @@ impl Driver<'_> {
         while !self.finished {
             if stopping.is_none() && stop.load(Ordering::Relaxed) {
                 stopping = Some(Instant::now());
+                self.ending.store(true, Ordering::Relaxed);
                 self.step(Input::Shutdown)?;
             }
             if stopping.is_some_and(|s| s.elapsed() > SHUTDOWN) {
@@ -349,7 +392,8 @@ impl Driver<'_> {
             }
             Effect::Resolve(tasks) => self.commits.send(CommitWork::Resolve(tasks)).map_err(|_| gone("resolve"))?,
             Effect::Call { task, incarnation, stage, call } => {
-                self.backlog.push_back(Asked { task, incarnation, stage, call });
+                let queue = if call.solve.is_some() { &mut self.to_solve } else { &mut self.backlog };
+                queue.push_back(Asked { task, incarnation, stage, call });
                 self.ask()?;
             }
             Effect::Release(tasks) => self.membership.release(&tasks)?,
@@ -382,22 +426,12 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Hands calls to the predictor thread as far as it takes them. Waiting for it here could wait for ever: it may be
-    /// waiting for this thread to take its answers. The backlog is bounded by the rows a task may have pending.
+    /// Hands calls to the predictor and solver threads as far as these take them. Waiting for them here could wait for
+    /// ever: they may be waiting for this thread to take their answers. The backlogs are bounded by what a task may have
+    /// pending.
     fn ask(&mut self) -> Result<(), DriverError> {
-        while let Some(asked) = self.backlog.pop_front() {
-            match self.asks.try_send(asked) {
-                Ok(()) => {}
-                Err(TrySendError::Full(asked)) => {
-                    self.backlog.push_front(asked);
-                    break;
-                }
-                Err(TrySendError::Disconnected(_)) => {
-                    return Err(LogError::Fatal { what: "predict".into(), cause: "its thread has ended".into(), hint: "see the log above".into() }.into());
-                }
-            }
-        }
-        Ok(())
+        hand_over(&mut self.backlog, &self.asks, "predict")?;
+        hand_over(&mut self.to_solve, &self.solves, "solve")
     }
 
     fn count_rungs(&mut self) {

@@ -13,6 +13,7 @@ pub mod patience;
 pub mod prepare;
 pub mod replay;
 pub mod snapshots;
+mod solving;
 pub mod status;
 mod threads;
 

@@ -141,7 +141,7 @@ impl Replay {
                         inputs.push_back(Input::Restored { task, incarnation, committed: 0, starts: Vec::new(), table_ends: Vec::new() });
                     }
                     Effect::Call { task, incarnation, stage, call } => {
-                        let answer = self.models.ask(&call);
+                        let answer = self.models.ask(&call, &|| false);
                         inputs.push_back(Input::Answer { task, incarnation, stage, answer });
                     }
                     Effect::Commit(set) => {

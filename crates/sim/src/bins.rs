@@ -2,6 +2,7 @@
 //! of bin sensors come with the faults of real ones; references and emptyings are there beforehand, so that every run
 //! joins the same versions.
 
+use crate::board_data::board_scenario;
 use crate::report::SimOptions;
 use crate::rng::Rng;
 use crate::scenario::{Expected, Feed, Letter, Model, Row, Scenario, Slice};
@@ -64,10 +65,7 @@ impl Edge for BinEdge {
 impl Contracts for BinEdge {
     fn topic(&self, topic: &str) -> Option<TopicContract> {
         let registered = self.0.for_topic(topic).ok()?;
-        let schema = AvroDecoder::new(self.0.clone(), topic, None).ok()?.schema();
-        let fields = &registered.schema.record().fields;
-        let defaults = fields.iter().filter(|f| f.default.is_some()).map(|f| f.name.clone()).collect();
-        Some(TopicContract { schema, key: registered.attribute("key").map(str::to_string), defaults })
+        Some(TopicContract { schema: registered.columns(), key: registered.attribute("key").map(str::to_string), defaults: registered.defaults() })
     }
     fn model(&self, _model: &str) -> Option<ModelContract> {
         let outputs: Vec<_> = rule().outputs().fields().iter().cloned().collect();
@@ -121,9 +119,13 @@ impl BinFill {
             feeds,
             model,
             model_version: "model-7".into(),
+            solver: None,
+            spoil: None,
             read_rows: Arc::new(move |_, r| read_rows(&rows, r)),
             read_letters: Arc::new(move |r| read_letters(&letters, r)),
             expected: world.rules.expected,
+            decided: None,
+            settle_ms: 0,
         })
     }
 }
@@ -363,13 +365,14 @@ fn read_letters(registry: &Registry, records: &Records) -> Vec<Letter> {
 
 impl SimOptions {
     /// In turn: the built-in scenario, which is small and strict; the real `bin-fill`; two slices with a `rekey` between
-    /// them. Fails when the topology does not plan.
+    /// them; boards with a solver. Fails when the topology does not plan.
     pub fn standard() -> Result<SimOptions, String> {
         let bins = BinFill::load()?;
-        let scenario = move |seed: u64| match seed % 3 {
+        let scenario = move |seed: u64| match seed % 4 {
             0 => Ok(meter_scenario(seed, SimOptions::SIZE)),
             1 => bins.scenario(seed, BinFill::SIZE),
-            _ => Ok(zone_scenario(seed, SimOptions::ZONE_SIZE)),
+            2 => Ok(zone_scenario(seed, SimOptions::ZONE_SIZE)),
+            _ => Ok(board_scenario(seed, SimOptions::BOARD_SIZE, false)),
         };
         Ok(SimOptions { scenario: Arc::new(scenario), profile: Profile::of, planted: Planted::default() })
     }

@@ -6,6 +6,8 @@
 //! [`report`] (many seeds). How to read a failing seed: `docs/simulation.md`.
 
 pub mod bins;
+pub mod board;
+mod board_data;
 pub mod broker;
 pub mod json;
 pub mod log;

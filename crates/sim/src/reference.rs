@@ -147,7 +147,7 @@ fn answer_all(scenario: &Scenario, task: &mut Task, globals: &[Option<Table>]) -
         }
         for (stage, call) in calls {
             let result = (scenario.model)(&call.predictor, &call.rows);
-            let answer = Answer { id: call.id, result, version: scenario.model_version.clone(), feature_hash: "f".into() };
+            let answer = Answer::predicted(&call, result, &scenario.model_version, "f");
             task.answer(stage, answer, scenario.start_ms, globals).map_err(|e| e.to_string())?;
         }
     }

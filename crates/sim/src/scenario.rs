@@ -5,8 +5,10 @@ use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use ws_stream::log::TopicSpec;
+use ws_stream::operator::Call;
 use ws_stream::predict::{PredictError, Prediction};
 use ws_stream::records::{Appends, Records};
+use ws_stream::solve::{Solution, SolveError};
 use ws_stream::spec::Topology;
 use ws_stream::task::Edge;
 
@@ -72,6 +74,38 @@ pub struct Slice {
     pub tasks: u32,
 }
 
+/// Answers a solver's call; the same board and memo must give the same answer.
+pub type Solve = Arc<dyn Fn(&Call) -> Result<Solution, SolveError> + Send + Sync>;
+/// Makes of a good answer one that acceptance must refuse.
+pub type Spoil = Arc<dyn Fn(Solution) -> Solution + Send + Sync>;
+
+/// What can be wrong with decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// One is missing.
+    Lost,
+    /// One is there too often.
+    Duplicate,
+    /// One does not follow the one before.
+    Reordered,
+    /// One should not be there at all.
+    Other,
+}
+
+/// Decisions by key, in the order in which they were published.
+pub type Decisions = BTreeMap<String, Vec<Row>>;
+/// Tells what is wrong with them.
+pub type CheckDecisions = Arc<dyn Fn(&Decisions) -> Vec<(Wrong, String)> + Send + Sync>;
+
+/// A sink whose rows depend on when solvers answer, so that no undisturbed run has the same: judged by rules of its own.
+#[derive(Clone)]
+pub struct Decided {
+    /// The sink.
+    pub sink: Arc<str>,
+    /// The rules.
+    pub check: CheckDecisions,
+}
+
 /// Everything that one run needs beside faults.
 #[derive(Clone)]
 pub struct Scenario {
@@ -91,12 +125,20 @@ pub struct Scenario {
     pub model: Model,
     /// Its version.
     pub model_version: String,
+    /// The solver that calls go to, if the topology has one.
+    pub solver: Option<Solve>,
+    /// How a solver can be wrong.
+    pub spoil: Option<Spoil>,
     /// Reads sinks back.
     pub read_rows: ReadRows,
     /// Reads dead letters back.
     pub read_letters: ReadLetters,
     /// What must come out.
     pub expected: Expected,
+    /// The sink with decisions, if there is one.
+    pub decided: Option<Decided>,
+    /// At rest means: nothing left to do for at least this long, ms.
+    pub settle_ms: i64,
 }
 
 impl Scenario {

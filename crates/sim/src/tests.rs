@@ -106,6 +106,43 @@ fn planted_defects_are_found_where_the_sound_worker_passes() {
     }
 }
 
+#[test]
+fn no_decision_is_lost_doubled_or_out_of_order_and_every_board_is_decided() {
+    let options = SimOptions::board();
+    let summary = run_many(0..24, &SimOptions { scenario: options.scenario.clone(), ..options }, 2);
+    println!("{summary}");
+    assert!(summary.failed.is_empty(), "{summary}");
+    for what in ["solution never came", "solution failed", "solution late", "solution wrong", "solution came twice", "process killed"] {
+        assert!(summary.count(what) > 0, "{what} did not happen:\n{summary}");
+    }
+    let one = |seed| run_seed(seed, &SimOptions::board());
+    assert_eq!(one(7).trace, one(7).trace, "the same seed, the same trace");
+    assert_ne!(one(7).trace, one(8).trace);
+}
+
+#[test]
+fn planted_defects_of_decisions_are_found() {
+    let defects = [
+        ("lenient acceptance", true, Planted::default()),
+        ("forget_pending", false, Planted { forget_pending: true, ..Planted::default() }),
+        ("keep_state_on_abort", false, Planted { keep_state_on_abort: true, ..Planted::default() }),
+        ("no_rewind", false, Planted { no_rewind: true, ..Planted::default() }),
+    ];
+    for (name, lenient, planted) in defects {
+        let summary = run_many(0..12, &SimOptions { planted, ..SimOptions::board_with(lenient) }, 2);
+        let of_decisions = |r: &crate::report::Report| r.verdict.problems.iter().any(|p| p.contains("decision"));
+        println!(
+            "{name}: {} of 12 seeds fail, {} of them by their decisions, lost {}, duplicate {}, reordered {}",
+            summary.failed.len(),
+            summary.failed.iter().filter(|r| of_decisions(r)).count(),
+            summary.lost,
+            summary.duplicate,
+            summary.reordered
+        );
+        assert!(summary.failed.iter().any(of_decisions), "{name} was not found:\n{summary}");
+    }
+}
+
 /// Checking at begin that a task is owned is not enough: it may have been lost and won back since its epoch was closed.
 #[test]
 fn a_committer_that_forgets_losses_is_found() {

@@ -71,6 +71,9 @@ impl Trace {
         for (time, offset) in ws_stream::batch::times(&call.rows).iter().zip(ws_stream::batch::offsets(&call.rows)) {
             self.number(*time as u64).number(*offset as u64);
         }
+        if let Some(s) = &call.solve {
+            self.text(&s.key).bytes(&s.memo).number(s.seed).number(s.budget_ms as u64);
+        }
     }
 
     /// Adds an effect.

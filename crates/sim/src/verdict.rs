@@ -2,7 +2,7 @@
 //! the state of the running tasks against what the changelog and the snapshots alone give.
 
 use crate::reference::{self, Outputs};
-use crate::scenario::{Letter, Row, Scenario};
+use crate::scenario::{Decisions, Letter, Row, Scenario, Wrong};
 use crate::sim::{Simulation, all_records, disk_records};
 use std::collections::BTreeMap;
 use ws_stream::changelog;
@@ -54,19 +54,21 @@ pub(crate) fn judge(sim: &mut Simulation) -> Verdict {
             if wanted.rows.is_empty() {
                 v.note(|| "the undisturbed run yields nothing: there is nothing to compare".into());
             }
-            compare_rows(&mut v, &wanted, &got);
+            compare_rows(&mut v, &scenario, &wanted, &got);
             compare_letters(&mut v, "the undisturbed run", wanted.letters, got.letters.clone());
         }
         Err(e) => v.note(|| format!("the undisturbed run failed: {e}")),
     }
     check_rules(&mut v, &scenario, &got);
+    check_decisions(&mut v, &scenario, &got);
     check_state(&mut v, sim);
     v
 }
 
-fn compare_rows(v: &mut Verdict, wanted: &Outputs, got: &Outputs) {
+fn compare_rows(v: &mut Verdict, scenario: &Scenario, wanted: &Outputs, got: &Outputs) {
     let none = Vec::new();
     let mut keys: Vec<_> = wanted.rows.keys().chain(got.rows.keys()).collect();
+    keys.retain(|k| scenario.decided.as_ref().is_none_or(|d| d.sink != k.0));
     keys.sort();
     keys.dedup();
     for key in keys {
@@ -129,6 +131,25 @@ fn check_rules(v: &mut Verdict, scenario: &Scenario, got: &Outputs) {
             v.duplicate += n.unsigned_abs();
         }
         v.note(|| format!("{sink}, by the rules: {n:+} rows of input {position}"));
+    }
+}
+
+/// What depends on when solvers answered, by rules of its own.
+fn check_decisions(v: &mut Verdict, scenario: &Scenario, got: &Outputs) {
+    let Some(decided) = &scenario.decided else { return };
+    let mut decisions = Decisions::new();
+    for ((_, key), rows) in got.rows.iter().filter(|(k, _)| k.0 == decided.sink) {
+        let key = String::from_utf8_lossy(key.as_deref().unwrap_or_default()).into_owned();
+        decisions.insert(key, rows.iter().map(|(row, _)| row.clone()).collect());
+    }
+    for (wrong, what) in (decided.check)(&decisions) {
+        match wrong {
+            Wrong::Lost => v.lost += 1,
+            Wrong::Duplicate => v.duplicate += 1,
+            Wrong::Reordered => v.reordered += 1,
+            Wrong::Other => v.differing += 1,
+        }
+        v.note(|| what);
     }
 }
 

@@ -103,9 +103,13 @@ pub fn meter_scenario(seed: u64, size: Size) -> Scenario {
         feeds,
         model: Arc::new(|_, rows| meter::predict(rows, 0.0)),
         model_version: "model-7".into(),
+        solver: None,
+        spoil: None,
         read_rows: Arc::new(read_rows),
         read_letters: Arc::new(read_letters),
         expected: model.expected,
+        decided: None,
+        settle_ms: 0,
     }
 }
 

@@ -258,6 +258,10 @@ pub fn zone_scenario(seed: u64, size: Size) -> Scenario {
         read_rows: Arc::new(read_rows),
         read_letters: Arc::new(read_letters),
         expected: rules.expected,
+        solver: None,
+        spoil: None,
+        decided: None,
+        settle_ms: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a checked stage to the operator that runs it.
 
 use crate::op::infer::Infer;
-use crate::op::{Changed, Dedup, Each, Join, Select, Since, Window};
+use crate::op::{Absence, Apply, Changed, Dedup, Each, Join, Optimize, Select, Since, Window};
 use crate::operator::{Operator, OperatorError};
 use crate::spec::{OpSpec, StageSpec, Topology};
 use crate::task::Edge;
@@ -31,6 +31,15 @@ pub fn build(spec: &StageSpec, input: &SchemaRef, topology: &Topology, ident: St
         OpSpec::Window { group_by, window, calls, columns } => Box::new(Window::of_many_origins(&group_by, window, &calls, &columns, input, output)?),
         OpSpec::Since { group_by, window, calls, carry, columns } => Box::new(Since::new(&group_by, window, &calls, &carry, &columns, input, output)?),
         OpSpec::Changed { key, of, first } => Box::new(Changed::new(&key, &of, first, input, output)?),
+        OpSpec::Absence(absence) => Box::new(Absence::new(*absence, input, output)?),
+        OpSpec::Apply(apply) => {
+            let op = edge.operator(&apply.operator, &apply.with, &input).map_err(OperatorError::Edge)?;
+            Box::new(Apply::new(apply, op, input, output)?)
+        }
+        OpSpec::Optimize(optimize) => {
+            let accept = edge.acceptance(&optimize.solver);
+            Box::new(Optimize::new(*optimize, format!("{}/{}", topology.name, spec.id), accept, input, output)?)
+        }
         OpSpec::Infer(infer) => {
             let heuristic = edge.heuristic(&infer.model);
             Box::new(Infer::new(infer, ident, heuristic, &input)?)

@@ -5,6 +5,7 @@
 //! that aggregates counts `folded` for its inputs and nothing for the rows it makes.
 
 use crate::predict::{PredictError, Prediction};
+use crate::solve::{Solution, SolveCall, SolveError};
 use crate::store::{RowSink, StateError};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -73,17 +74,19 @@ impl Counts {
     }
 }
 
-/// Work that leaves the task: a prediction asked of a remote or slow predictor.
+/// Work that leaves the task: a prediction or a solution, asked of somebody remote or slow.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// Number within the stage and incarnation.
     pub id: u64,
-    /// Name of the predictor asked.
+    /// Name of the predictor or solver asked.
     pub predictor: String,
     /// The rows.
     pub rows: RecordBatch,
     /// Processing time by which an answer is of use, UTC milliseconds.
     pub deadline_ms: i64,
+    /// What only solvers need; `None` asks a predictor.
+    pub solve: Option<SolveCall>,
 }
 
 /// What came back for a [`Call`].
@@ -97,6 +100,33 @@ pub struct Answer {
     pub version: String,
     /// Feature hash that it was made for.
     pub feature_hash: String,
+    /// What a solver says beside its rows, which are the prediction's columns.
+    pub solved: Option<Solved>,
+}
+
+/// What a solver says beside its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Solved {
+    /// What the next call is to start from.
+    pub memo: Vec<u8>,
+    /// Iterations taken.
+    pub iterations: u64,
+}
+
+impl Answer {
+    /// A predictor's answer to a call.
+    pub fn predicted(call: &Call, result: Result<Prediction, PredictError>, version: &str, feature_hash: &str) -> Answer {
+        Answer { id: call.id, result, version: version.to_string(), feature_hash: feature_hash.to_string(), solved: None }
+    }
+
+    /// A solver's answer to a call.
+    pub fn solution(call: &Call, result: Result<Solution, SolveError>, version: &str) -> Answer {
+        let (result, solved) = match result {
+            Ok(s) => (Ok(Prediction { columns: s.rows, declined: None }), Some(Solved { memo: s.memo, iterations: s.iterations })),
+            Err(e) => (Err(PredictError { predictor: e.solver, message: e.message }), None),
+        };
+        Answer { id: call.id, result, version: version.to_string(), feature_hash: String::new(), solved }
+    }
 }
 
 /// What a stage sees and where it puts its results.
@@ -176,6 +206,9 @@ pub enum OperatorError {
     /// Records of the engine's own that were written for another version of the topology.
     #[error("{0}")]
     Format(String),
+    /// The edge cannot make a part of the stage.
+    #[error("{0}")]
+    Edge(String),
     /// A column that the plan promised is missing or of another type.
     #[error("stage expects column `{column}` of type {expected}")]
     Column {
@@ -238,11 +271,15 @@ pub trait Operator: Send {
     fn pending_rows(&self) -> usize {
         0
     }
+    /// Has it reached its own bound of what may wait in it? Then the task's input pauses.
+    fn full(&self) -> bool {
+        false
+    }
     /// Event time of the oldest row that waits: the watermark behind this stage stays before it.
     fn oldest_pending_ms(&self) -> Option<i64> {
         None
     }
-    /// Rows answered so far, by rung.
+    /// Rows answered so far, by rung; of an optimisation its decisions, and what became of the answers it could not use.
     fn rungs(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }

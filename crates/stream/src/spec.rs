@@ -2,6 +2,7 @@
 //! names are indexes, durations are milliseconds, expressions are planned, limits are set.
 
 use crate::expr::ExprRef;
+pub use crate::stage_specs::{AbsenceSpec, ApplySpec, Clock, Endings, OptimizeSpec, TriggerSpec, When};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
@@ -363,6 +364,12 @@ pub enum OpSpec {
     },
     /// Asks a predictor; adds its output columns and `rung`, `model_version`, `feature_hash`, `age_ms`, `prediction_id`.
     Infer(InferSpec),
+    /// Tells what did not arrive, and, if asked, what did.
+    Absence(Box<AbsenceSpec>),
+    /// A custom operator of the edge, with keyed state and timers.
+    Apply(ApplySpec),
+    /// Asks a solver about a whole board of rows per key.
+    Optimize(Box<OptimizeSpec>),
 }
 
 /// An inference stage.

@@ -9,6 +9,7 @@ mod input;
 
 use crate::changelog::{self, CHUNKS, Kind, Writer};
 use crate::codec::{Decode, Encode, EncodeError};
+use crate::custom::CustomOp;
 use crate::epoch::{DeadLetter, Manifest, Sink, value_schema, write_dead_letters};
 use crate::log::{Epoch, TaskId, TopicId, TopicPartition};
 use crate::op::Join;
@@ -17,6 +18,7 @@ use crate::origin::{MAX_PARTITIONS, Origins};
 use crate::predict::Predictor;
 use crate::records::{Appends, Records};
 use crate::repartition::{RekeyedSource, Writer as RekeyWriter};
+use crate::solve::Accept;
 use crate::source::{Refused, Source};
 use crate::spec::{From, SinkFormat, Topology};
 use crate::store::StateError;
@@ -40,6 +42,14 @@ pub trait Edge: Send + Sync {
     fn encoder(&self, topic: &str, format: &SinkFormat, schema: &SchemaRef) -> Result<Box<dyn Encode>, String>;
     /// The rule that stands in for a model.
     fn heuristic(&self, model: &str) -> Option<Box<dyn Predictor>>;
+    /// A custom operator for rows of `input` (system columns included).
+    fn operator(&self, name: &str, _with: &BTreeMap<String, String>, _input: &SchemaRef) -> Result<Box<dyn CustomOp>, String> {
+        Err(format!("there is no operator `{name}` in this program"))
+    }
+    /// Judges a solver's answers before they are published; `None`: nobody does.
+    fn acceptance(&self, _solver: &str) -> Option<Box<dyn Accept>> {
+        None
+    }
 }
 
 /// What a task must know of its surroundings.
@@ -296,6 +306,10 @@ impl Task {
                 Stage::Join(..) => 0,
             })
             .sum()
+    }
+    /// Has one of its stages reached its own bound?
+    pub fn full(&self) -> bool {
+        self.stages.iter().any(|(_, s, _)| matches!(s, Stage::Op(o) if o.full()))
     }
     /// Bytes that the open epoch will append, without state.
     pub fn open_bytes(&self) -> usize {

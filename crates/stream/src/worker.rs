@@ -255,7 +255,7 @@ impl Worker {
         if !matches!(slot.phase, Phase::Running) {
             return;
         }
-        let full = slot.task.open_bytes() > self.options.pause_bytes || slot.task.pending_rows() > self.options.pause_pending_rows;
+        let full = slot.task.open_bytes() > self.options.pause_bytes || slot.task.pending_rows() > self.options.pause_pending_rows || slot.task.full();
         let held: BTreeSet<_> = if full { slot.task.partitions() } else { slot.task.ahead(&slot.paused) }.into_iter().collect();
         if held != slot.paused {
             self.effects.extend(held.difference(&slot.paused).map(|at| Effect::Pause { at: at.clone() }));
@@ -491,3 +491,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

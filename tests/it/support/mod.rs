@@ -32,9 +32,10 @@ pub fn tools_dir() -> PathBuf {
     }
 }
 
-/// The checkout's root folder.
+/// The checkout's root folder: cargo starts tests in their package's folder. Not a constant of the build, since one
+/// build folder may serve several checkouts.
 pub fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+    std::env::current_dir().and_then(|package| package.join("..").canonicalize()).expect("the checkout's folder")
 }
 
 /// Says on the terminal that the running test is skipped for want of `what`, and how to get it.

@@ -77,6 +77,27 @@ pub fn datafusion_outside_its_rooms(tree: &Tree) -> Vec<Fault> {
     faults
 }
 
+/// What the pure core must not name: the clock, files, sockets, threads, and the crates that reach them.
+const EDGE_WORDS: &[&str] = &["Instant", "SystemTime", "std::fs", "std::net", "std::thread", "std::process", "std::env", "tokio", "rdkafka", "fjall"];
+
+/// The core (`stream`) reads no clock, file, socket or thread: neither by the standard library nor by a crate of its
+/// manifest that does (ARCHITECTURE.md, invariant 2). Tests are held to the same.
+pub fn core_that_reaches_the_edge(tree: &Tree) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (path, text) in tree.files().filter(|(path, _)| path.starts_with("crates/stream/") && (path.ends_with(".rs") || path.ends_with("Cargo.toml"))) {
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            let word = |word: &&&str| {
+                line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+                    .any(|part| part.split("::").any(|p| p == **word) || part.contains(**word) && word.contains("::"))
+            };
+            if let Some(word) = EDGE_WORDS.iter().find(word) {
+                faults.push(format!("{path}:{number}: the core names `{word}`: pass what it needs as an argument: {}", line.trim()));
+            }
+        }
+    }
+    faults
+}
+
 /// Names of the packages in all dependency tables of a manifest.
 fn dependencies(manifest: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -167,9 +188,14 @@ pub fn machine_paths(tree: &Tree) -> Vec<Fault> {
         // After a name, a dot, a variable or `~` it is the middle of a relative path or of an address.
         !before.is_some_and(|before| before.is_alphanumeric() || "_-.~})/*".contains(before))
     };
+    // One build folder may serve several checkouts: what a build wrote down may be gone when it runs.
+    let built_in = ["env!(\"CARGO_", "MANIFEST_DIR\")"].concat();
     let mut faults = Vec::new();
     for (path, text) in tree.files() {
         for (number, line) in (1..).zip(text.lines()) {
+            if line.contains(&built_in) {
+                faults.push(format!("{path}:{number}: the checkout's place at build time; ask for it when running: {}", line.trim()));
+            }
             if roots.iter().any(|root| line.match_indices(root.as_str()).any(|(at, _)| absolute(line, at))) {
                 faults.push(format!("{path}:{number}: a path of one machine: {}", line.trim()));
             }

@@ -26,7 +26,7 @@ pub fn features(city: &CityConfig, days: i64, bins: usize, registry: &Arc<Regist
     let start_ms = city.start_ms - days * 86_400_000;
     let trucks = (city.trucks * bins / city.bins.max(1)).max(4);
     let mut past = City::new(CityConfig { start_ms, bins: bins.min(city.bins), trucks, ..city.clone() });
-    let mut features = Features::new(slices, edge, registry.clone())?;
+    let mut features = Features::new(slices, edge, registry.clone(), "bin.features")?;
     let references = past.references();
     features.feed(&encode(&references, registry, 1)?)?;
     while past.now_ms() < city.start_ms {

@@ -14,6 +14,7 @@ use crate::status::EngineStatus;
 use crate::{Failure, data_folder, plans};
 use clap::Args;
 pub use history::features as history_features;
+pub use producer::encode;
 use producer::{Pace, Producer};
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;

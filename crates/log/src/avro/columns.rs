@@ -3,14 +3,16 @@
 //! value; only when that fails is the batch read again with each value checked.
 
 use super::cursor::Fault;
+use super::nested::column_type;
 use super::schema::{LongUnit, Named, Schema, Type, nullable};
 use arrow::array::builder::{BooleanBufferBuilder, NullBufferBuilder};
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use arrow::error::ArrowError;
 use serde_json::Value;
 use std::sync::Arc;
+use ws_stream::nested;
 
 /// The engine's column types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +22,12 @@ pub(crate) enum Kind {
     Bool,
     Text,
     Binary,
+    /// A list or a record.
+    Nested,
 }
 
 impl Kind {
-    /// The column that a flat Avro type becomes, and whether it may be null; `None` for nested types.
+    /// The kind of column that a flat Avro type becomes, and whether it may be null; `None` for nested types.
     pub(crate) fn of(schema: &Schema, ty: &Type) -> Option<(Kind, bool)> {
         Some(match ty {
             Type::Int | Type::Long(_) => (Kind::Int, false),
@@ -40,21 +44,11 @@ impl Kind {
             Type::Null | Type::Array(_) | Type::Map(_) => return None,
         })
     }
-
-    pub(crate) fn data_type(self) -> DataType {
-        match self {
-            Kind::Int => DataType::Int64,
-            Kind::Float => DataType::Float64,
-            Kind::Bool => DataType::Boolean,
-            Kind::Text => DataType::Utf8,
-            Kind::Binary => DataType::Binary,
-        }
-    }
 }
 
-/// The columns that a schema's flat fields become; nested fields have none.
+/// The columns that a schema's fields become, nested ones included; maps and unions of several types have none.
 pub(crate) fn columns_of(schema: &Schema) -> SchemaRef {
-    let column = |f: &super::schema::Field| Kind::of(schema, &f.ty).map(|(kind, null)| Field::new(&f.name, kind.data_type(), null));
+    let column = |f: &super::schema::Field| column_type(schema, &f.ty).map(|(t, null)| Field::new(&f.name, t, null));
     Arc::new(ArrowSchema::new(schema.record().fields.iter().filter_map(column).collect::<Vec<_>>()))
 }
 
@@ -78,6 +72,7 @@ impl Cell {
             (Kind::Bool, v) => Cell::Bool(v.as_bool()?),
             (Kind::Text, v) => Cell::Bytes(v.as_str()?.as_bytes().into()),
             // Avro writes bytes in JSON as a string of code points 0 to 255.
+            (Kind::Nested, _) => return None,
             (Kind::Binary, v) => Cell::Bytes(v.as_str()?.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<_>>>()?.into()),
         })
     }
@@ -189,21 +184,25 @@ pub(crate) struct Columns {
     pub(crate) floats: Vec<Floats>,
     pub(crate) bools: Vec<Bools>,
     pub(crate) texts: Vec<Texts>,
+    /// Lists and records, and whether each may be null.
+    pub(crate) nested: Vec<(nested::Column, bool)>,
     slots: Vec<Slot>,
     /// Whether each text is checked as it comes, see the head of this file.
     pub(crate) strict: bool,
 }
 
 impl Columns {
-    /// Columns of these kinds; `true` stands for nullable.
-    pub(crate) fn new(kinds: &[(Kind, bool)], rows: usize, strict: bool) -> Columns {
-        let mut c = Columns { ints: vec![], floats: vec![], bools: vec![], texts: vec![], slots: vec![], strict };
-        for &(kind, null) in kinds {
+    /// Columns of these kinds and types; `true` stands for nullable.
+    pub(crate) fn new(kinds: &[(Kind, bool)], types: &ArrowSchema, rows: usize, strict: bool) -> Columns {
+        let mut c = Columns { ints: vec![], floats: vec![], bools: vec![], texts: vec![], nested: vec![], slots: vec![], strict };
+        for (&(kind, null), field) in kinds.iter().zip(types.fields()) {
             let validity = Validity(null.then(|| NullBufferBuilder::new(rows)));
             let at = match kind {
                 Kind::Int => push_at(&mut c.ints, Ints(Vec::with_capacity(rows), validity)),
                 Kind::Float => push_at(&mut c.floats, Floats(Vec::with_capacity(rows), validity)),
                 Kind::Bool => push_at(&mut c.bools, Bools(BooleanBufferBuilder::new(rows), validity)),
+                // A type that no column may have is refused before.
+                Kind::Nested => push_at(&mut c.nested, (nested::Column::new(field.data_type()).unwrap_or(nested::Column::Int(vec![], vec![])), null)),
                 Kind::Text | Kind::Binary => {
                     let mut offsets = Vec::with_capacity(rows + 1);
                     offsets.push(0);
@@ -216,8 +215,8 @@ impl Columns {
     }
 
     /// The place of each column of `kinds`, without building anything.
-    pub(crate) fn slots(kinds: &[(Kind, bool)]) -> Vec<Slot> {
-        Columns::new(kinds, 0, false).slots
+    pub(crate) fn slots(kinds: &[(Kind, bool)], types: &ArrowSchema) -> Vec<Slot> {
+        Columns::new(kinds, types, 0, false).slots
     }
 
     /// Pushes a null; false when the column may not be null.
@@ -240,6 +239,13 @@ impl Columns {
                     self.bools[slot.at].0.append(false);
                     true
                 }
+            }
+            Kind::Nested => {
+                let (column, null) = &mut self.nested[slot.at];
+                if *null {
+                    column.push_null();
+                }
+                *null
             }
             Kind::Text | Kind::Binary => {
                 let t = &mut self.texts[slot.at];
@@ -283,6 +289,7 @@ impl Columns {
             c.data.truncate(c.offsets.last().copied().unwrap_or(0) as usize);
             c.validity.truncate(rows);
         }
+        self.nested.iter_mut().for_each(|(c, _)| c.truncate(rows));
     }
 
     /// The arrays, in the order of the kinds. Fails when a text is not UTF-8.
@@ -305,6 +312,7 @@ impl Columns {
                 let c = &mut self.bools[slot.at];
                 Arc::new(BooleanArray::new(c.0.finish(), c.1.finish()))
             }
+            Kind::Nested => self.nested[slot.at].0.finish()?,
             Kind::Text | Kind::Binary => {
                 let c = &mut self.texts[slot.at];
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::take(&mut c.offsets)));
@@ -325,12 +333,15 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use arrow::array::{Array, AsArray};
+    use arrow::datatypes::DataType;
 
     #[test]
     fn a_row_cut_back_leaves_no_trace_in_any_kind_of_column() {
         let kinds = [(Kind::Int, true), (Kind::Float, false), (Kind::Bool, true), (Kind::Text, true), (Kind::Binary, false)];
-        let slots = Columns::slots(&kinds);
-        let mut c = Columns::new(&kinds, 2, false);
+        let types = [DataType::Int64, DataType::Float64, DataType::Boolean, DataType::Utf8, DataType::Binary];
+        let types = ArrowSchema::new(types.into_iter().map(|t| Field::new("c", t, true)).collect::<Vec<_>>());
+        let slots = Columns::slots(&kinds, &types);
+        let mut c = Columns::new(&kinds, &types, 2, false);
         let good = [Cell::Int(1), Cell::Float(2.0), Cell::Bool(true), Cell::Bytes((*b"ab").into()), Cell::Bytes((*b"\xff").into())];
         for (s, v) in slots.iter().zip(&good) {
             c.push_cell(*s, v).unwrap();

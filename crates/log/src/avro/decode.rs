@@ -4,7 +4,9 @@
 
 use super::columns::{Columns, Kind};
 use super::cursor::{Cursor, Fault};
+use super::nested::column_type;
 use super::program::{Program, Wanted};
+use super::schema::Field;
 use super::{AvroError, MAX_VALUE_BYTES, unframe};
 use crate::registry::{Registered, Registry};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -30,29 +32,31 @@ pub struct AvroDecoder {
 
 impl AvroDecoder {
     /// A decoder for `topic`, reading by its newest schema. `columns` names what the topology uses, in the order
-    /// wanted; `None` takes every flat field. A column that is missing or nested is an error.
+    /// wanted; `None` takes every flat field. A column that is missing, or of a type that no column has, is an error.
     pub fn new(registry: Arc<Registry>, topic: &str, columns: Option<&[&str]>) -> Result<AvroDecoder, AvroError> {
         let reader = registry.for_topic(topic)?.clone();
         let fields = &reader.schema.record().fields;
         let mut chosen = Vec::new();
         match columns {
-            None => chosen.extend(fields.iter().filter_map(|f| Kind::of(&reader.schema, &f.ty).map(|k| (f, k)))),
+            None => chosen.extend(fields.iter().filter_map(|f| Kind::of(&reader.schema, &f.ty).map(|(k, null)| (f, k, null)))),
             Some(names) => {
                 for name in names {
                     let field = fields.iter().find(|f| f.name == *name).ok_or_else(|| AvroError::unknown_column(topic, name, &reader.schema))?;
-                    let kind = Kind::of(&reader.schema, &field.ty).ok_or_else(|| AvroError::NestedColumn {
+                    let (_, null) = column_type(&reader.schema, &field.ty).ok_or_else(|| AvroError::NestedColumn {
                         topic: topic.to_string(),
                         column: field.name.clone(),
                         found: reader.schema.type_name(&field.ty),
                     })?;
-                    chosen.push((field, kind));
+                    let kind = Kind::of(&reader.schema, &field.ty).map_or(Kind::Nested, |(kind, _)| kind);
+                    chosen.push((field, kind, null));
                 }
             }
         }
-        let kinds: Vec<(Kind, bool)> = chosen.iter().map(|(_, k)| *k).collect();
-        let slots = Columns::slots(&kinds);
-        let wanted: Vec<Wanted> = chosen.iter().zip(slots).map(|(&(f, (kind, nullable)), slot)| Wanted { field: f.clone(), kind, nullable, slot }).collect();
-        let schema = Arc::new(ArrowSchema::new(wanted.iter().map(|w| ArrowField::new(&w.field.name, w.kind.data_type(), w.nullable)).collect::<Vec<_>>()));
+        let kinds: Vec<(Kind, bool)> = chosen.iter().map(|(_, kind, null)| (*kind, *null)).collect();
+        let column = |f: &Field, null: bool| column_type(&reader.schema, &f.ty).map(|(t, _)| ArrowField::new(&f.name, t, null));
+        let schema = Arc::new(ArrowSchema::new(chosen.iter().filter_map(|(f, _, null)| column(f, *null)).collect::<Vec<_>>()));
+        let slots = Columns::slots(&kinds, &schema);
+        let wanted: Vec<Wanted> = chosen.iter().zip(slots).map(|(&(f, kind, nullable), slot)| Wanted { field: f.clone(), kind, nullable, slot }).collect();
         Ok(AvroDecoder { registry, reader, wanted, kinds, schema, max_value_bytes: MAX_VALUE_BYTES, programs: HashMap::new() })
     }
 
@@ -80,7 +84,7 @@ impl AvroDecoder {
 
     fn read(&mut self, records: &Records, strict: bool) -> (Columns, Vec<u32>, Vec<u32>, Vec<RowError>) {
         let n = records.rows.len();
-        let mut columns = Columns::new(&self.kinds, n, strict);
+        let mut columns = Columns::new(&self.kinds, &self.schema, n, strict);
         let (mut index, mut tombstones, mut dead) = (Vec::with_capacity(n), Vec::new(), Vec::new());
         let mut current: Option<(u32, Arc<Program>)> = None;
         let buffer: &[u8] = &records.buffer;

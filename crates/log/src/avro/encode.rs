@@ -2,8 +2,8 @@
 //! cannot fit is refused when the topology is planned; what depends on a row's values (a null where the contract
 //! wants a value, a symbol that an enum does not have) costs that row only.
 
-use super::columns::Kind;
 use super::cursor::{put_bytes, put_long};
+use super::encode_nested::Put;
 use super::schema::{LongUnit, Named, Type, nullable};
 use super::{AvroError, frame, value};
 use crate::registry::{Registered, Registry};
@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema as ArrowSchema, 
 use std::collections::HashMap;
 use std::sync::Arc;
 use ws_stream::codec::{Encode, EncodeError, Encoded, RowError};
+use ws_stream::nested::{is_column_type, is_nested};
 
 /// No union around the value.
 const PLAIN: u8 = u8::MAX;
@@ -42,7 +43,7 @@ enum Source {
 }
 
 #[derive(Debug)]
-enum Write {
+pub(super) enum Write {
     Int,
     Long(i64),
     Float,
@@ -51,6 +52,7 @@ enum Write {
     Bytes,
     Symbol(HashMap<Box<[u8]>, i64>),
     Fixed(usize),
+    Nested(Box<Put>),
 }
 
 impl AvroEncoder {
@@ -69,13 +71,13 @@ impl AvroEncoder {
             let source = match (column, &f.default) {
                 (Some(index), _) => {
                     let given = columns.field(index).data_type().clone();
-                    let plan = write_of(&sink, inner).and_then(|(write, native)| castable(&given, &native).then_some((write, native)));
-                    let (write, native) = plan.ok_or_else(|| AvroError::ColumnType {
-                        topic: topic.into(),
-                        field: f.name.clone(),
-                        found: given.to_string(),
-                        wanted: type_name(),
-                    })?;
+                    let (write, native) = if is_nested(&given) {
+                        let unfit = |(path, found, wanted)| AvroError::ColumnType { topic: topic.into(), field: format!("{}{path}", f.name), found, wanted };
+                        (Write::Nested(Box::new(Put::plan(&sink, inner, &given).map_err(unfit)?)), given.clone())
+                    } else {
+                        let plan = write_of(&sink, inner).and_then(|(write, native)| castable(&given, &native).then_some((write, native)));
+                        plan.ok_or_else(|| AvroError::ColumnType { topic: topic.into(), field: f.name.clone(), found: given.to_string(), wanted: type_name() })?
+                    };
                     Source::Column { index, given, native, write }
                 }
                 (None, Some(default)) => Source::Constant(value::encode_default(&sink.schema, &f.ty, default).map_err(|(path, message)| AvroError::Value {
@@ -158,7 +160,7 @@ impl Encode for AvroEncoder {
 }
 
 /// How a flat Avro type is written, and from which Arrow type.
-fn write_of(sink: &Registered, ty: &Type) -> Option<(Write, DataType)> {
+pub(super) fn write_of(sink: &Registered, ty: &Type) -> Option<(Write, DataType)> {
     Some(match ty {
         Type::Boolean => (Write::Bool, DataType::Boolean),
         Type::Int => (Write::Int, DataType::Int64),
@@ -202,8 +204,11 @@ pub(super) fn to_native(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ar
 }
 
 /// The engine's column type that stands for an Arrow type.
-pub(super) fn native_kind(of: &DataType) -> Option<Kind> {
-    [Kind::Int, Kind::Float, Kind::Bool, Kind::Text, Kind::Binary].into_iter().find(|k| castable(of, &k.data_type()))
+pub(super) fn native_type(of: &DataType) -> Option<DataType> {
+    if is_nested(of) {
+        return is_column_type(of).then(|| of.clone());
+    }
+    [DataType::Int64, DataType::Float64, DataType::Boolean, DataType::Utf8, DataType::Binary].into_iter().find(|k| castable(of, k))
 }
 
 enum Bound<'a> {
@@ -216,6 +221,7 @@ enum Bound<'a> {
     Binary(&'a BinaryArray, Option<&'a NullBuffer>),
     Symbol(&'a StringArray, Option<&'a NullBuffer>, &'a HashMap<Box<[u8]>, i64>),
     Fixed(&'a BinaryArray, Option<&'a NullBuffer>, usize),
+    Nested(&'a ArrayRef, Option<&'a NullBuffer>, &'a Put),
     Constant(&'a [u8]),
 }
 
@@ -237,6 +243,7 @@ impl<'a> Bound<'a> {
             Write::Bytes => Bound::Binary(c.as_binary(), nulls),
             Write::Symbol(symbols) => Bound::Symbol(c.as_string(), nulls, symbols),
             Write::Fixed(n) => Bound::Fixed(c.as_binary(), nulls, *n),
+            Write::Nested(put) => Bound::Nested(c, nulls, put),
         }
     }
 
@@ -248,7 +255,7 @@ impl<'a> Bound<'a> {
                 return Ok(());
             }
             Bound::Int(_, n) | Bound::Long(_, n, _) | Bound::Float(_, n) | Bound::Double(_, n) | Bound::Bool(_, n) => n,
-            Bound::Text(_, n) | Bound::Binary(_, n) | Bound::Symbol(_, n, _) | Bound::Fixed(_, n, _) => n,
+            Bound::Text(_, n) | Bound::Binary(_, n) | Bound::Symbol(_, n, _) | Bound::Fixed(_, n, _) | Bound::Nested(_, n, _) => n,
         };
         let null = nulls.is_some_and(|n| n.is_null(row));
         match (null_branch, null) {
@@ -277,6 +284,7 @@ impl<'a> Bound<'a> {
             Bound::Fixed(v, _, n) => {
                 return Err(format!("{} bytes where the contract wants {n}", v.value(row).len()));
             }
+            Bound::Nested(v, _, nested) => nested.write(v, row, out)?,
             Bound::Constant(_) => {}
         }
         Ok(())

@@ -1,10 +1,9 @@
 //! Columns to JSON sinks: one object per row with the user columns under their names. JSON has no NaN and no
-//! infinity: they become null, as do nulls. Bytes become Base64.
+//! infinity: they become null, as do nulls. Bytes become Base64, lists arrays, records objects.
 
 use super::AvroError;
-use super::columns::Kind;
-use super::encode::{native_kind, to_native};
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, StringArray};
+use super::encode::{native_type, to_native};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, ListArray, RecordBatch, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema as ArrowSchema};
 use ws_stream::codec::{Encode, EncodeError, Encoded, RowError};
@@ -31,11 +30,11 @@ impl JsonEncoder {
     pub fn new(topic: &str, columns: &ArrowSchema) -> Result<JsonEncoder, AvroError> {
         let mut out: Vec<Column> = Vec::new();
         for (index, c) in columns.fields().iter().enumerate().filter(|(_, c)| !c.name().starts_with("__")) {
-            let native = native_kind(c.data_type()).map(Kind::data_type).ok_or_else(|| AvroError::ColumnType {
+            let native = native_type(c.data_type()).ok_or_else(|| AvroError::ColumnType {
                 topic: topic.to_string(),
                 field: c.name().clone(),
                 found: c.data_type().to_string(),
-                wanted: "a number, text, boolean or bytes".into(),
+                wanted: "a number, text, boolean, bytes, or lists and records of them".into(),
             })?;
             let mut label = vec![if out.is_empty() { b'{' } else { b',' }];
             put_text(&mut label, c.name());
@@ -85,12 +84,33 @@ struct Numbers {
     float: zmij::Buffer,
 }
 
+/// Values inside a list or a record: each may be null.
+struct Items<'a> {
+    values: Values<'a>,
+    nulls: Option<&'a NullBuffer>,
+}
+
+impl<'a> Items<'a> {
+    fn new(array: &'a ArrayRef) -> Items<'a> {
+        Items { values: Values::new(array), nulls: array.nulls() }
+    }
+
+    fn put(&self, row: usize, numbers: &mut Numbers, out: &mut Vec<u8>) {
+        match self.nulls {
+            Some(n) if n.is_null(row) => out.extend_from_slice(b"null"),
+            _ => self.values.put(row, numbers, out),
+        }
+    }
+}
+
 enum Values<'a> {
     Int(&'a [i64]),
     Float(&'a [f64]),
     Bool(&'a BooleanArray),
     Text(&'a StringArray),
     Binary(&'a BinaryArray),
+    List(&'a ListArray, Box<Items<'a>>),
+    Record(Vec<(Vec<u8>, Items<'a>)>),
     Null,
 }
 
@@ -102,6 +122,20 @@ impl<'a> Values<'a> {
             DataType::Boolean => Values::Bool(array.as_boolean()),
             DataType::Utf8 => Values::Text(array.as_string()),
             DataType::Binary => Values::Binary(array.as_binary()),
+            DataType::List(_) => {
+                let lists = array.as_list::<i32>();
+                Values::List(lists, Box::new(Items::new(lists.values())))
+            }
+            DataType::Struct(fields) => {
+                let label = |i: usize, name: &str| {
+                    let mut label = vec![if i == 0 { b'{' } else { b',' }];
+                    put_text(&mut label, name);
+                    label.push(b':');
+                    label
+                };
+                let columns = array.as_struct().columns();
+                Values::Record(fields.iter().zip(columns).enumerate().map(|(i, (f, c))| (label(i, f.name()), Items::new(c))).collect())
+            }
             _ => Values::Null,
         }
     }
@@ -118,7 +152,33 @@ impl<'a> Values<'a> {
                 put_base64(out, v.value(row));
                 out.push(b'"');
             }
+            Values::List(..) | Values::Record(_) => self.put_nested(row, numbers, out),
             Values::Float(_) | Values::Null => out.extend_from_slice(b"null"),
+        }
+    }
+
+    #[inline(never)]
+    fn put_nested(&self, row: usize, numbers: &mut Numbers, out: &mut Vec<u8>) {
+        match self {
+            Values::List(lists, items) => {
+                out.push(b'[');
+                let (from, to) = (lists.value_offsets()[row] as usize, lists.value_offsets()[row + 1] as usize);
+                for j in from..to {
+                    if j > from {
+                        out.push(b',');
+                    }
+                    items.put(j, numbers, out);
+                }
+                out.push(b']');
+            }
+            Values::Record(fields) => {
+                for (label, items) in fields {
+                    out.extend_from_slice(label);
+                    items.put(row, numbers, out);
+                }
+                out.extend_from_slice(if fields.is_empty() { b"{}" } else { b"}" });
+            }
+            _ => {}
         }
     }
 }
@@ -215,6 +275,29 @@ mod tests {
             assert_eq!(v["x"], x);
             assert_eq!(v["f"].is_null(), i == 1 || i == 2, "NaN and infinity are null");
         }
+    }
+
+    #[test]
+    fn lists_and_records_are_arrays_and_objects() {
+        use ws_stream::nested::Column;
+        let bins = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+        let stop = DataType::Struct(
+            vec![Field::new("site", DataType::Utf8, true), Field::new("load", DataType::Float64, true), Field::new("bins", bins, true)].into(),
+        );
+        let mut c = Column::new(&DataType::List(Arc::new(Field::new("item", stop, true)))).unwrap();
+        let Column::List(list) = &mut c else { panic!() };
+        let Column::Record(r) = list.item.as_mut() else { panic!() };
+        assert!(r.children[0].push_bytes(b"a\"b") && r.children[1].push_float(f64::NAN));
+        let Column::List(b) = &mut r.children[2] else { panic!() };
+        assert!(b.item.push_bytes(b"c1"));
+        b.item.push_null();
+        assert!(b.close());
+        r.close();
+        list.item.push_null();
+        assert!(list.close() && list.close());
+        c.push_null();
+        let rows = encode(vec![("stops", c.finish().unwrap())]);
+        assert_eq!(rows, [r#"{"stops":[{"site":"a\"b","load":null,"bins":["c1",null]},null]}"#, r#"{"stops":[]}"#, r#"{"stops":null}"#]);
     }
 
     #[test]

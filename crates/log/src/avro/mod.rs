@@ -1,6 +1,6 @@
 //! Avro in Confluent's framing (0x00, schema id as u32 BE, body) to Arrow columns and back. The decoder is our own:
-//! it is bounded by each record's bytes, which no streaming reader is, and writes the engine's five column types
-//! without a detour.
+//! it is bounded by each record's bytes, which no streaming reader is, and writes the engine's column types without a
+//! detour: five flat ones, and lists and records of them (`nested`, `encode_nested`).
 //!
 //! [`decode`] reads columns, [`encode`] writes Avro sinks, [`json`] writes JSON sinks, [`value`] is the slow and
 //! friendly way through `serde_json` for tools, ingest and HTTP.
@@ -17,6 +17,10 @@ mod cursor;
 mod decode_tests;
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod differential_nested;
+mod encode_nested;
+mod nested;
 mod program;
 
 pub(crate) use columns::columns_of;
@@ -46,8 +50,8 @@ pub enum AvroError {
         /// Fields there are.
         known: String,
     },
-    /// A column that is no flat value.
-    #[error("{topic}: field `{column}` is {found}; topologies use flat fields only, leave it out")]
+    /// A field that cannot be a column: a map, a union of several types, a schema that contains itself.
+    #[error("{topic}: field `{column}` is {found}; columns are flat values, lists and records of them: leave it out")]
     NestedColumn {
         /// Topic.
         topic: String,

@@ -4,6 +4,7 @@
 
 use super::columns::{Cell, Columns, Kind, Slot, to_millis};
 use super::cursor::{Cursor, Fault};
+use super::nested::{Literal, Read};
 use super::schema::{Field, LongUnit, Named, Schema, Type, nullable};
 use std::sync::Arc;
 
@@ -45,6 +46,10 @@ enum Action {
     Branches(Box<[Option<Action>]>),
     /// A field that the writer does not have.
     Default(Cell),
+    /// A list or a record.
+    Nested(usize, Read),
+    /// The same, where the writer does not have it.
+    NestedDefault(usize, Literal),
     SkipBytes(usize),
     Skip(Type),
 }
@@ -82,11 +87,17 @@ impl Program {
             steps.push(Step { null_branch, slot: Some(w.slot), action, name: field.name.as_str().into() });
         }
         for (w, _) in wanted.iter().zip(&found).filter(|(_, found)| !**found) {
-            let cell = w.field.default.as_ref().and_then(|d| Cell::of_default(w.kind, &w.field.ty, d));
-            let cell = cell
-                .filter(|c| w.nullable || *c != Cell::Null)
-                .ok_or_else(|| format!("field `{}` is not in the writer's schema and has no default", w.field.name))?;
-            steps.push(Step { null_branch: PLAIN, slot: Some(w.slot), action: Action::Default(cell), name: w.field.name.as_str().into() });
+            let action = match w.kind {
+                Kind::Nested => {
+                    w.field.default.as_ref().and_then(|d| Literal::of(reader, &w.field.ty, d)).map(|literal| Action::NestedDefault(w.slot.at, literal))
+                }
+                _ => {
+                    let cell = w.field.default.as_ref().and_then(|d| Cell::of_default(w.kind, &w.field.ty, d));
+                    cell.filter(|c| w.nullable || *c != Cell::Null).map(Action::Default)
+                }
+            };
+            let action = action.ok_or_else(|| format!("field `{}` is not in the writer's schema and has no default", w.field.name))?;
+            steps.push(Step { null_branch: PLAIN, slot: Some(w.slot), action, name: w.field.name.as_str().into() });
         }
         Ok(Program { writer: writer.clone(), steps })
     }
@@ -161,6 +172,8 @@ impl Program {
                 }
             }
             Action::Skip(ty) => cursor.skip(&self.writer, ty)?,
+            Action::Nested(at, read) => read.run(&self.writer, cursor, &mut columns.nested[*at].0)?,
+            Action::NestedDefault(at, literal) => literal.push(&mut columns.nested[*at].0)?,
             _ => {}
         }
         Ok(())
@@ -226,6 +239,7 @@ fn action(writer: &Schema, reader: &Schema, ty: &Type, wanted: &Wanted) -> Optio
         return Some(Action::Branches(actions.collect::<Option<Vec<_>>>()?.into()));
     }
     Some(match (wanted.kind, ty) {
+        (Kind::Nested, ty) => Action::Nested(at, Read::resolve(writer, ty, reader, target)?),
         (Kind::Int, Type::Int) => Action::Int(at),
         (Kind::Int, Type::Long(unit)) if !matches!(target, Type::Int) => match unit {
             LongUnit::Plain | LongUnit::Millis => Action::Long(at),

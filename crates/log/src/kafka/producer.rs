@@ -69,6 +69,8 @@ pub(super) fn make(config: &KafkaConfig, identity: Option<&str>) -> Result<Sende
         // Bytes are the limit.
         ("queue.buffering.max.messages", "0".into()),
         ("message.timeout.ms", limits.transaction_timeout_ms.to_string()),
+        // Only what failed is looked at; that nothing is left on its way says the rest.
+        ("delivery.report.only.error", "true".into()),
     ];
     if let Some(identity) = identity {
         fixed.push(("transactional.id", identity.to_owned()));

@@ -3,8 +3,8 @@
 
 use super::avsc::{Schemas, root};
 use crate::contracts::Contracts;
-use crate::fixture::{Cell, DEAD_LETTERS, Payload, Row, Run, parse_file, play};
-use crate::plan::{Plan, load_file};
+use crate::fixture::{Cell, DEAD_LETTERS, Fixture, Payload, Row, Run, Script, parse, parse_file, play};
+use crate::plan::{Plan, load, load_file};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef};
 use serde_json::{Map, Value};
@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use ws_stream::codec::{Decode, Decoded, Encode, EncodeError, Encoded, RowError};
 use ws_stream::log::{TaskId, TopicId, TopicPartition};
-use ws_stream::operator::Answer;
+use ws_stream::operator::{Answer, Call};
 use ws_stream::predict::{PredictError, Prediction, Predictor};
 use ws_stream::records::{Records, RecordsBuilder};
+use ws_stream::solve::{Problem, Solver};
 use ws_stream::spec::SinkFormat;
 use ws_stream::table::Table;
 use ws_stream::task::{Edge, Surroundings, Task};
@@ -69,6 +70,11 @@ fn cell(column: &ArrayRef, i: usize) -> Value {
         DataType::Float64 => column.as_primitive::<Float64Type>().value(i).into(),
         DataType::Boolean => column.as_boolean().value(i).into(),
         DataType::Utf8 => column.as_string::<i32>().value(i).into(),
+        DataType::List(_) => {
+            let items = column.as_list::<i32>().value(i);
+            Value::Array((0..items.len()).map(|j| cell(&items, j)).collect())
+        }
+        DataType::Struct(fields) => Value::Object(fields.iter().zip(column.as_struct().columns()).map(|(f, c)| (f.name().clone(), cell(c, i))).collect()),
         _ => Value::Null,
     }
 }
@@ -135,11 +141,13 @@ struct OneTask {
     offsets: BTreeMap<String, i64>,
     outputs: BTreeMap<String, Vec<Row>>,
     now_ms: i64,
+    scripts: Vec<Script>,
 }
 
 impl OneTask {
-    fn new(plan: Plan, now_ms: i64) -> Self {
+    fn new(plan: Plan, fixture: &Fixture) -> Self {
         let topology = Arc::new(plan.topology.clone());
+        let (now_ms, scripts) = (fixture.start_ms, fixture.scripts(&topology).unwrap());
         let sinks = topology.sinks.iter().map(|s| s.topic.clone()).chain([topology.dead_letters.clone()]);
         let topics = sinks.chain(topology.inputs.iter().map(|i| i.topic.clone())).map(|t| (t, (TopicId::default(), 1))).collect();
         let mut task = Task::new(TaskId(0), topology.clone(), &TestEdge, Surroundings { cluster_id: "test".into(), topics }).unwrap();
@@ -147,15 +155,31 @@ impl OneTask {
             task.start_at(&TopicPartition::new(input.topic.clone(), 0), 0);
         }
         let globals = topology.tables.iter().map(|t| t.global.then(|| Table::new(t).unwrap())).collect();
-        OneTask { plan, task, globals, offsets: BTreeMap::new(), outputs: BTreeMap::new(), now_ms }
+        OneTask { plan, task, globals, offsets: BTreeMap::new(), outputs: BTreeMap::new(), now_ms, scripts }
+    }
+
+    /// What the fixture says, or a failure.
+    fn answer(&mut self, call: &Call) -> Answer {
+        match self.scripts.iter_mut().find(|s| s.name() == call.predictor) {
+            None => Answer::predicted(call, Err(PredictError { predictor: call.predictor.clone(), message: "no model".into() }), "", ""),
+            Some(s) => match &call.solve {
+                None => Answer::predicted(call, s.predict(&call.rows), "fixture", ""),
+                Some(solve) => Answer::solution(call, s.solve(&Problem { rows: &call.rows, call: solve, stop: &|| false }), "fixture"),
+            },
+        }
     }
 
     fn settle(&mut self) {
         self.task.advance(self.now_ms, &self.globals).unwrap();
-        for (stage, call) in self.task.take_calls() {
-            let failed = PredictError { predictor: call.predictor.clone(), message: "no model".into() };
-            let answer = Answer { id: call.id, result: Err(failed), version: String::new(), feature_hash: String::new() };
-            self.task.answer(stage, answer, self.now_ms, &self.globals).unwrap();
+        loop {
+            let calls = self.task.take_calls();
+            if calls.is_empty() {
+                break;
+            }
+            for (stage, call) in calls {
+                let answer = self.answer(&call);
+                self.task.answer(stage, answer, self.now_ms, &self.globals).unwrap();
+            }
         }
         let Some(epoch) = self.task.close(1, self.now_ms).unwrap() else {
             return;
@@ -184,6 +208,8 @@ fn to_json(c: &Cell) -> Value {
         Cell::Float(x) if x.is_nan() => "NaN".into(),
         Cell::Float(x) => (*x).into(),
         Cell::Text(t) => t.as_str().into(),
+        Cell::List(items) => Value::Array(items.iter().map(to_json).collect()),
+        Cell::Map(row) => Value::Object(row.iter().map(|(k, v)| (k.clone(), to_json(v))).collect()),
     }
 }
 
@@ -192,6 +218,8 @@ fn from_json(v: &Value) -> Cell {
         Value::Bool(b) => Cell::Bool(*b),
         Value::Number(n) => n.as_i64().map_or_else(|| Cell::Float(n.as_f64().unwrap()), Cell::Int),
         Value::String(s) => Cell::Text(s.clone()),
+        Value::Array(items) => Cell::List(items.iter().map(from_json).collect()),
+        Value::Object(o) => Cell::Map(o.iter().map(|(k, v)| (k.clone(), from_json(v))).collect()),
         _ => Cell::Null,
     }
 }
@@ -240,7 +268,7 @@ fn the_shipped_fixtures_pass() {
         for file in files {
             let fixture = parse_file(&file).unwrap_or_else(|e| panic!("{e}"));
             let plan = load_file(&root().join(format!("topologies/{name}.yaml")), &Schemas, &|_| None).unwrap_or_else(|e| panic!("{e}"));
-            let mut run = OneTask::new(plan, fixture.start_ms);
+            let mut run = OneTask::new(plan, &fixture);
             let report = play(&fixture, &mut run).unwrap();
             for f in &report.failures {
                 failed.push_str(&format!("{}: {f}\n", file.file_name().unwrap().display()));
@@ -251,4 +279,94 @@ fn the_shipped_fixtures_pass() {
         }
     }
     assert!(failed.is_empty(), "{failed}");
+}
+
+/// Plays a fixture against a topology, both as text.
+fn played(topology: &str, fixture: &str) -> Vec<String> {
+    let plan = load("t.yaml", topology, &Schemas, &|_| None).unwrap_or_else(|e| panic!("{e}"));
+    let fixture = parse("f.yaml", fixture).unwrap_or_else(|e| panic!("{e}"));
+    let mut run = OneTask::new(plan, &fixture);
+    let failures = play(&fixture, &mut run).unwrap().failures;
+    for (stage, counts) in run.task.counts() {
+        assert!(counts.balanced(), "{stage} {counts:?}");
+    }
+    failures
+}
+
+#[test]
+fn a_fixture_shows_what_did_not_arrive() {
+    let topology = "topology: test
+sources:
+  readings: { topic: bin.telemetry, key: device_id, event_time: observed_at, watermark_delay: 0s }
+stages:
+  - id: silent
+    from: readings
+    absence: { key: device_id, after: 6h, repeat: 6h, give_up: 12h }
+sinks:
+  out: { from: silent, format: json }
+";
+    let fixture = "about: silence is told, and told again
+start: 2026-11-03T00:00:00Z
+defaults:
+  bin.telemetry: { tenant: t, event_id: '#', source: s, sent_at: =observed_at, received_at: =observed_at, schema_version: 1 }
+steps:
+  - push: bin.telemetry
+    rows:
+      - { device_id: a, observed_at: 2026-11-02T08:00:00Z, filling_level: 0.5 }
+      - { device_id: b, observed_at: 2026-11-02T09:00:00Z, filling_level: 0.1 }
+      - { device_id: b, observed_at: 2026-11-02T14:30:00Z, filling_level: 0.2 }
+      - { device_id: b, observed_at: 2026-11-02T20:10:00Z, filling_level: 0.3 }
+expect:
+  out:
+    - { device_id: a, filling_level: 0.5, ended: absent, opened_at: 2026-11-02T08:00:00Z, ended_at: 2026-11-02T14:00:00Z, repeats: 0 }
+    - { device_id: a, ended_at: 2026-11-02T20:00:00Z, repeats: 1 }
+";
+    assert_eq!(played(topology, fixture), Vec::<String>::new());
+}
+
+#[test]
+fn a_fixture_gives_the_answers_of_solvers_and_models() {
+    let topology = "topology: test
+sources:
+  readings: { topic: bin.telemetry, key: device_id, event_time: observed_at }
+stages:
+  - id: plan
+    from: readings
+    optimize: { solver: rounds, fallback: nearest, key: device_id, entity: event_id, trigger: { debounce: 10s, at_most_every: 0s } }
+  - id: forecast
+    from: readings
+    infer: { model: fill-forecast, key: device_id }
+sinks:
+  plans: { from: plan, format: json, key: device_id }
+  forecasts: { from: forecast, format: json }
+";
+    let fixture = "about: answers in order, the fallback where the solver fails
+defaults:
+  bin.telemetry: { tenant: t, event_id: '#', source: s, sent_at: =observed_at, received_at: =observed_at, schema_version: 1, device_id: d }
+steps:
+  - push: bin.telemetry
+    rows: [{ observed_at: 2026-01-01T00:00:00Z, filling_level: 0.5 }]
+  - advance: 10s
+  - push: bin.telemetry
+    rows: [{ observed_at: 2026-01-01T00:00:05Z, filling_level: 0.6 }]
+  - advance: 10s
+answers:
+  rounds:
+    - { rows: [{ cost: 12, stops: [{ container_id: c1, at: 2026-01-01T01:00:00Z }, { container_id: c2, at: 5 }] }], memo: m, iterations: 40 }
+    - { fail: no route fits }
+  nearest: [{ rows: [{ cost: 20, stops: [] }] }]
+  fill-forecast: [{ rows: [{ hours_to_full_p50: 8 }] }]
+expect:
+  plans:
+    - { device_id: d, cost: 12, stops: [{ container_id: c1 }, { at: 5 }], rung: model, solver: rounds, solver_version: fixture, iterations: 40, decision_id: test/plan/d/1 }
+    - { cost: 20, stops: [], rung: heuristic, solver: nearest, decision_no: 2 }
+  forecasts: [{ rung: model, hours_to_full_p50: 8, level_6h_p10: null }, { rung: model, filling_level: 0.6 }]
+";
+    assert_eq!(played(topology, fixture), Vec::<String>::new());
+    let wrong = fixture.replace("cost: 12, stops", "cost: cheap, stops");
+    let plan = load("t.yaml", topology, &Schemas, &|_| None).unwrap();
+    let error = parse("f.yaml", &wrong).unwrap().scripts(&plan.topology).unwrap_err();
+    assert_eq!(error, "f.yaml: answer 1 of `rounds`: `cost` does not fit Float64");
+    let error = parse("f.yaml", &fixture.replace("  nearest:", "  neerest:")).unwrap().scripts(&plan.topology).unwrap_err();
+    assert!(error.contains("`answers` has `neerest`, which no stage of `test` asks"), "{error}");
 }

@@ -31,6 +31,20 @@ fn bin_fill_plans() {
 }
 
 #[test]
+fn churn_and_maintenance_plan_with_their_parameters() {
+    let churn = shipped("churn.yaml").topology;
+    assert_eq!(churn.models, ["churn-risk"]);
+    let sinks: Vec<&str> = churn.sinks.iter().map(|s| s.topic.as_ref()).collect();
+    assert_eq!(sinks, ["customer.features", "customer.churn-risk"]);
+    let env = |name: &str| (name == "CHURN_HOLDOUT_SHARE").then(|| "lots".to_string());
+    let error = load_file(&root().join("topologies/churn.yaml"), &Schemas, &env).unwrap_err().to_string();
+    assert!(error.contains("lots"), "{error}");
+    let maintenance = shipped("maintenance.yaml").topology;
+    assert_eq!(maintenance.models, ["maintenance-risk"]);
+    assert!(maintenance.inputs[0].schema.index_of("fault_codes").is_ok(), "lists arrive");
+}
+
+#[test]
 fn only_used_columns_are_decoded() {
     let plan = shipped("bin-fill.yaml");
     let names: Vec<&str> = plan.topology.inputs[0].schema.fields().iter().map(|f| f.name().as_str()).collect();
@@ -110,7 +124,7 @@ fn the_plan_can_be_explained() {
 fn fixtures_read_and_name_what_exists() {
     use crate::contracts::Contracts;
     let mut seen = 0;
-    for name in ["bin-fill", "hot-bins"] {
+    for name in ["bin-fill", "hot-bins", "churn", "maintenance"] {
         let plan = shipped(&format!("{name}.yaml"));
         for entry in std::fs::read_dir(root().join(format!("topologies/{name}.fixtures"))).unwrap() {
             let fixture = fixture::parse_file(&entry.unwrap().path()).unwrap_or_else(|e| panic!("{e}"));

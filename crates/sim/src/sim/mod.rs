@@ -262,7 +262,7 @@ impl Simulation {
             self.trace.number(self.now_ms as u64);
             event.trace(&mut self.trace);
             self.happen(event);
-            if self.rest_since_ms.is_some_and(|since| self.now_ms - since >= REST_MS) || self.problems.len() > 20 {
+            if self.rest_since_ms.is_some_and(|since| self.now_ms - since >= REST_MS.max(self.scenario.settle_ms)) || self.problems.len() > 20 {
                 return;
             }
         }

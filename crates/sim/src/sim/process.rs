@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ws_stream::log::{EpochSet, Ownership, TaskId, TopicPartition};
 use ws_stream::operator::{Answer, Call};
 use ws_stream::predict::PredictError;
+use ws_stream::solve::SolveError;
 use ws_stream::task::Snapshot;
 use ws_stream::worker::{Effect, Input, Worker};
 
@@ -288,7 +289,48 @@ impl Simulation {
         self.plan(wait, Event::ToWorker(life, Box::new(Input::Mark { task, incarnation, offset })));
     }
 
+    /// A solver's answer, with the faults of solvers: it thinks long, fails, is wrong, or never comes to an end.
+    fn solve(&mut self, life: Life, task: TaskId, incarnation: u64, stage: usize, call: &Call) {
+        self.count("solver calls");
+        let failed = |message: &str| Err(SolveError { solver: call.predictor.clone(), message: message.to_string() });
+        let mut result = self.scenario.solver.as_ref().map_or_else(|| failed("there is no solver here"), |s| s(call));
+        let mut wait = self.net.range(20, 500);
+        let mut times = 1;
+        if self.net.chance(self.profile.predictor) {
+            match self.net.below(5) {
+                0 => return self.fault("solution never came"),
+                1 => {
+                    self.fault("solution failed");
+                    result = failed("simulated");
+                }
+                2 => {
+                    self.fault("solution late");
+                    wait = self.net.range(650, 2_000);
+                }
+                3 => {
+                    self.fault("solution wrong");
+                    result = match (result, &self.scenario.spoil) {
+                        (Ok(s), Some(spoil)) => Ok(spoil(s)),
+                        (other, _) => other,
+                    };
+                }
+                _ => {
+                    self.fault("solution came twice");
+                    times = 2;
+                }
+            }
+        }
+        for _ in 0..times {
+            let answer = Answer::solution(call, result.clone(), &self.scenario.model_version);
+            self.plan(wait, Event::ToWorker(life, Box::new(Input::Answer { task, incarnation, stage, answer })));
+            wait += self.net.range(1, 300);
+        }
+    }
+
     fn call(&mut self, life: Life, task: TaskId, incarnation: u64, stage: usize, call: &Call) {
+        if call.solve.is_some() {
+            return self.solve(life, task, incarnation, stage, call);
+        }
         self.count("calls");
         let predict = |rows| (self.scenario.model)(&call.predictor, rows);
         let mut result = predict(&call.rows);
@@ -319,7 +361,7 @@ impl Simulation {
             }
         }
         for _ in 0..times {
-            let answer = Answer { id: call.id, result: result.clone(), version: self.scenario.model_version.clone(), feature_hash: "f".into() };
+            let answer = Answer::predicted(call, result.clone(), &self.scenario.model_version, "f");
             self.plan(wait, Event::ToWorker(life, Box::new(Input::Answer { task, incarnation, stage, answer })));
             wait += self.net.range(1, 90);
         }

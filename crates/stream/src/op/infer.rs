@@ -112,7 +112,7 @@ impl Infer {
     fn ask(&mut self, cx: &mut Context, id: u64, rows: RecordBatch) {
         let deadline_ms = cx.now_ms.saturating_add(self.spec.budget_ms);
         self.calls.insert(id, InFlight { deadline_ms, done: None });
-        cx.calls.push(Call { id, predictor: self.spec.model.clone(), rows, deadline_ms });
+        cx.calls.push(Call { id, predictor: self.spec.model.clone(), rows, deadline_ms, solve: None });
     }
 
     fn rows_of(&self, id: u64) -> Option<RecordBatch> {
@@ -416,6 +416,10 @@ impl Operator for Infer {
 
     fn pending_rows(&self) -> usize {
         self.waiting_rows
+    }
+
+    fn full(&self) -> bool {
+        self.waiting_rows > self.spec.max_pending_rows
     }
 
     fn oldest_pending_ms(&self) -> Option<i64> {

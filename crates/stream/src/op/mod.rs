@@ -1,21 +1,28 @@
 //! The stages, one file each. What they share stands here: how a row's key is read, and how an expression that fails
 //! on some rows costs those rows and not the batch.
 
+mod absence;
+mod apply;
 mod changed;
 mod dedup;
 pub mod infer;
 mod join;
 mod made;
+mod optimize;
 mod paired;
 mod select;
 mod since;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timers;
 mod window;
 
+pub use absence::{Absence, absence_columns};
+pub use apply::Apply;
 pub use changed::Changed;
 pub use dedup::Dedup;
 pub use join::Join;
+pub use optimize::{Optimize, optimize_columns};
 pub use select::{Each, Select};
 pub use since::{Since, since_schema};
 pub use window::{Window, window_schema};
