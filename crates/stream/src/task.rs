@@ -295,7 +295,6 @@ impl Task {
                 s.min_of_seen = planted.min_of_seen;
             }
         }
-        self.rekeys.iter_mut().for_each(|r| r.never_again = planted.told_once);
     }
     /// Rows waiting in asynchronous stages.
     pub fn pending_rows(&self) -> usize {
