@@ -38,13 +38,14 @@ pub(crate) async fn readiness(state: &ApiState) -> Readiness {
     readiness
 }
 
-/// `GET /v1/pipeline`: counts per stage, lag, rungs, model, commits.
+/// `GET /v1/pipeline`: counts per stage, lag, rungs, model, commits; of the first topology, and of all in `pipelines`.
 pub(crate) async fn pipeline(State(state): State<ApiState>, params: Params) -> Result<Answer, ApiError> {
     params.finish()?;
     let readiness = readiness(&state).await;
     let (counts, freshness) = state.fresh(|views| views.counts(None)).await?;
     Ok(Answer::new(freshness)
         .with("pipeline", state.status.pipeline())
+        .with("pipelines", state.status.pipelines())
         .with("readiness", readiness)
         .with("counts", counts)
         .with("stream_clients", state.changes.clients()))

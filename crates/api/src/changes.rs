@@ -128,7 +128,10 @@ pub(crate) async fn tick(state: &ApiState, period: u64) {
             }
         }
     }
-    hub.send("pipeline", &json!({"pipeline": state.status.pipeline(), "readiness": crate::admin::readiness(state).await}));
+    hub.send(
+        "pipeline",
+        &json!({"pipeline": state.status.pipeline(), "pipelines": state.status.pipelines(), "readiness": crate::admin::readiness(state).await}),
+    );
     if period.is_multiple_of(limits::HEARTBEAT_PERIODS) {
         match state.fresh(|views| views.counts(None)).await {
             Ok((counts, freshness)) => hub.send("heartbeat", &json!({"counts": counts, "freshness": freshness.brief()})),

@@ -9,6 +9,11 @@ pub trait Status: Send + Sync {
     /// The numbers, now.
     fn pipeline(&self) -> PipelineStatus;
 
+    /// Of every topology that runs here, the first one being [`Status::pipeline`].
+    fn pipelines(&self) -> Vec<PipelineStatus> {
+        vec![self.pipeline()]
+    }
+
     /// Whether the process serves what it should.
     fn readiness(&self) -> Readiness;
 
@@ -55,6 +60,8 @@ pub struct PipelineStatus {
     pub events_per_s: Option<f64>,
     /// How far processing is behind the input, wall-clock ms.
     pub lag_ms: Option<u64>,
+    /// 99th percentile of it over the last hour, sampled once a second.
+    pub lag_p99_ms: Option<u64>,
     /// Input records not read yet.
     pub lag_rows: Option<u64>,
     /// Predictions made.
@@ -67,6 +74,8 @@ pub struct PipelineStatus {
     pub dead_total: u64,
     /// Per stage, in the order of the topology.
     pub stages: Vec<StageStatus>,
+    /// Rows that went out, by topic.
+    pub outputs: Vec<OutputStatus>,
     /// Per input partition.
     pub sources: Vec<SourceStatus>,
     /// Answers per rung of the fallback ladder, best rung first.
@@ -103,6 +112,16 @@ pub struct StageStatus {
     pub dead: u64,
     /// Rows in flight.
     pub pending: u64,
+}
+
+/// One output topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutputStatus {
+    /// Topic.
+    pub topic: String,
+    /// Rows that stages gave to it.
+    pub rows: u64,
 }
 
 /// One input partition.

@@ -12,6 +12,7 @@ mod evaluate_next_day;
 mod ingest;
 mod ingest_command;
 mod plans;
+mod process;
 mod projection;
 mod run;
 mod schema;

@@ -4,9 +4,9 @@ use crate::config::{Config, LogKind, ViewKind};
 use crate::edge::{MODELS, RegistryEdge};
 use crate::endpoint::{self, EndpointFile};
 use crate::engine::{Engine, EngineOptions};
+use crate::process::ProcessStatus;
 use crate::projection::Projection;
 use crate::serve::{self, Server};
-use crate::status::EngineStatus;
 use crate::{Failure, plans};
 use clap::{Args, Subcommand};
 use std::net::SocketAddr;
@@ -19,7 +19,6 @@ use ws_log::kafka::{KafkaConfig, KafkaLog};
 use ws_models::ModelStore;
 use ws_runtime::models::Models;
 use ws_runtime::now_ms;
-use ws_runtime::status::Board;
 use ws_stream::log::{Log, LogError, TopicSpec};
 use ws_stream::spec::Topology;
 use ws_stream::worker::WorkerOptions;
@@ -37,7 +36,7 @@ pub struct RunArgs {
     /// Configuration file (TOML)
     #[arg(long, env = "WS_CONFIG")]
     config: Option<PathBuf>,
-    /// Topology file; repeatable; none: the built-in bin-fill
+    /// Topology: a built-in one by name (bin-fill, churn, …) or a file; repeatable; none: bin-fill
     #[arg(long)]
     topology: Vec<PathBuf>,
     /// Data folder
@@ -79,8 +78,8 @@ pub fn config(command: &ConfigCommand) -> Result<(), Failure> {
     let ConfigCommand::Check { config } = command;
     let c = Config::load(config.as_deref(), Vec::new())?;
     let edge = RegistryEdge::new(plans::registry(c.schemas.as_deref())?);
-    for path in &c.topologies {
-        plans::file(path, &edge)?;
+    for topology in &c.topologies {
+        plans::named(topology, &edge)?;
     }
     print!("{}", toml::to_string_pretty(&c)?);
     eprintln!("ok");
@@ -152,8 +151,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     let registry = plans::registry(c.schemas.as_deref())?;
     let edge = RegistryEdge::new(registry.clone());
     let mut topologies = Vec::new();
-    for path in &c.topologies {
-        topologies.push(plans::file(path, &edge)?.into_slices());
+    for topology in &c.topologies {
+        topologies.push(plans::named(topology, &edge)?.into_slices());
     }
     if topologies.is_empty() {
         topologies.push(plans::bin_fill(&edge)?.into_slices());
@@ -181,14 +180,15 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         }
     };
     let metrics = serve::metrics()?;
-    let board = Board::default();
-    let status = Arc::new(EngineStatus::new(board.clone(), topologies[0].clone(), models.clone(), 1.0));
+    let status = Arc::new(ProcessStatus::new(topologies.clone(), models.clone(), 1.0));
     let server = Server::start(c.api.address, reads, status.clone(), metrics, crate::append::routes(log.as_ref(), registry.clone())?, stop.clone())?;
     let _endpoint = EndpointFile::write(&c.data, &server.url)?;
+    let worker =
+        WorkerOptions { commit_interval_ms: c.engine.commit_interval_ms, snapshot_interval_ms: c.engine.snapshot_interval_ms, ..WorkerOptions::default() };
     let mut engines = Vec::new();
-    for (n, slices) in topologies.iter().enumerate() {
+    for topology in status.topologies() {
         engines.push(Engine::start(EngineOptions {
-            slices: slices.clone(),
+            slices: topology.slices.clone(),
             log: log.clone(),
             edge: Arc::new(edge.clone()),
             models: models.clone(),
@@ -196,12 +196,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
             workers: c.engine.workers,
             create_outputs: args.create_outputs || c.log.kind == LogKind::Embedded,
             snapshots: Some(c.data.join("snapshots")),
-            worker: WorkerOptions {
-                commit_interval_ms: c.engine.commit_interval_ms,
-                snapshot_interval_ms: c.engine.snapshot_interval_ms,
-                ..WorkerOptions::default()
-            },
-            board: if n == 0 { board.clone() } else { Board::default() },
+            worker: worker.clone(),
+            board: topology.board.clone(),
         })?);
     }
     let shown: Vec<String> =
@@ -227,6 +223,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     let started = Instant::now();
     while !stop.load(Ordering::Relaxed) && !engines.iter().any(Engine::ended) {
         std::thread::sleep(Duration::from_millis(50));
+        status.sample();
         if args.duration.is_some_and(|d| started.elapsed().as_secs_f64() >= d) {
             break;
         }

@@ -1,7 +1,7 @@
 //! HTTP beside the engine: the API on a thread with its own runtime, metrics, and one place that says "stop".
 
 use crate::Failure;
-use crate::status::EngineStatus;
+use crate::process::ProcessStatus;
 use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ impl Server {
     pub fn start(
         address: SocketAddr,
         views: Arc<dyn ViewReads>,
-        status: Arc<EngineStatus>,
+        status: Arc<ProcessStatus>,
         metrics: PrometheusHandle,
         routes: Router,
         stop: Arc<AtomicBool>,

@@ -4,7 +4,7 @@
 use super::producer::encode;
 use super::stopped;
 use crate::edge::{FILL_MODEL, RegistryEdge};
-use crate::status::EngineStatus;
+use crate::process::ProcessStatus;
 use crate::train::{Features, fill_options};
 use crate::{Failure, plans};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub fn train(
     registry: &Arc<Registry>,
     store: &ModelStore,
     models: &Models,
-    status: &EngineStatus,
+    status: &ProcessStatus,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
     let done = (|| -> Result<(), Failure> {
@@ -59,7 +59,7 @@ pub fn train(
         Ok(())
     })();
     if let Err(e) = &done {
-        status.set_model_state("failed");
+        status.set_model_state(FILL_MODEL, "failed");
         tracing::error!(error = %e, "training failed; the heuristic rung goes on answering");
     }
     done

@@ -1,22 +1,24 @@
-//! `wastestream demo`: the simulated city through the whole pipeline in one process — embedded log, bin-fill, a model
-//! trained at the first start, the view, HTTP and the page. Everything lives in one folder and survives any end.
+//! `wastestream demo`: the simulated city through the whole pipeline in one process — embedded log, all built-in
+//! topologies, models trained at the first start, the view, HTTP and the page. Everything lives in one folder and survives
+//! any end.
 
 mod history;
 mod producer;
+mod told;
 
 use crate::edge::{FILL_MODEL, RegistryEdge};
 use crate::endpoint::EndpointFile;
 use crate::engine::{Engine, EngineOptions};
+use crate::process::ProcessStatus;
 use crate::projection::Projection;
 use crate::run::open_embedded;
 use crate::serve::{self, Server};
-use crate::status::EngineStatus;
 use crate::{Failure, data_folder, plans};
 use clap::Args;
 pub use history::features as history_features;
 pub use producer::encode;
 use producer::{Pace, Producer};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use ws_stream::log::Log;
 use ws_stream::worker::WorkerOptions;
 use ws_views::EmbeddedView;
 
+/// Topologies that run, the one that the status line tells first.
+const TOPOLOGIES: [&str; 3] = ["bin-fill", "churn", "maintenance"];
 /// Partitions of every topic of the demo.
 const PARTITIONS: u32 = 4;
 /// How often the status line is written.
@@ -80,7 +84,8 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let stop = serve::stop_on_signal()?;
     let registry = plans::registry(None)?;
     let edge = RegistryEdge::new(registry.clone());
-    let slices = plans::bin_fill(&edge)?.into_slices();
+    let parameters: Vec<(&str, String)> = Vec::new();
+    let topologies = TOPOLOGIES.iter().map(|t| Ok(plans::built_in(t, &edge, &parameters)?.into_slices())).collect::<Result<Vec<_>, Failure>>()?;
     let log = open_embedded(&data)?;
     let view = EmbeddedView::open(&data.join("view"))?;
     let log: Arc<dyn Log> = Arc::new(log);
@@ -90,8 +95,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
 
     let config = CityConfig { seed: args.seed, bins: args.bins, trucks: args.trucks, ..CityConfig::default() };
     let mut producer = Producer::open(&data, config.clone(), log.as_ref(), registry.clone(), PARTITIONS)?;
-    let board = ws_runtime::status::Board::default();
-    let status = Arc::new(EngineStatus::new(board.clone(), slices.clone(), models.clone(), args.speed));
+    let status = Arc::new(ProcessStatus::new(topologies, models.clone(), args.speed));
     status.event_now_ms.store(producer.now_ms(), Ordering::Relaxed);
     let server =
         Server::start(args.address, Arc::new(view.clone()), status.clone(), metrics, crate::append::routes(log.as_ref(), registry.clone())?, stop.clone())?;
@@ -100,18 +104,21 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     println!("  page      {}/", server.url);
     println!("  data      {} (state survives; delete it to start over)", data.display());
 
-    let engine = Engine::start(EngineOptions {
-        slices,
-        log: log.clone(),
-        edge: Arc::new(edge.clone()),
-        models: models.clone(),
-        first_slot: 0,
-        workers: 1,
-        create_outputs: true,
-        snapshots: Some(data.join("snapshots")),
-        worker: WorkerOptions::default(),
-        board: board.clone(),
-    })?;
+    let mut engines = Vec::new();
+    for topology in status.topologies() {
+        engines.push(Engine::start(EngineOptions {
+            slices: topology.slices.clone(),
+            log: log.clone(),
+            edge: Arc::new(edge.clone()),
+            models: models.clone(),
+            first_slot: 0,
+            workers: 1,
+            create_outputs: true,
+            snapshots: Some(data.join("snapshots")),
+            worker: WorkerOptions::default(),
+            board: topology.board.clone(),
+        })?);
+    }
     let (rejected, applied) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let projection = Projection {
         log: log.clone(),
@@ -139,7 +146,6 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     status.event_now_ms.store(producer.now_ms(), Ordering::Relaxed);
     println!("  back-fill {backfilled} events of {} h in {:.1} s", args.backfill_h, started.elapsed().as_secs_f64());
     let training = if args.no_model {
-        status.set_model_state("missing");
         None
     } else if let Some(version) = store.current(FILL_MODEL)? {
         models.put(FILL_MODEL, Box::new(store.load(FILL_MODEL, &version)?));
@@ -147,7 +153,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
         None
     } else {
         println!("  model     training on simulated history; until then the heuristic rung answers");
-        status.set_model_state("training");
+        status.set_model_state(FILL_MODEL, "training");
         let (models, status, stop) = (models.clone(), status.clone(), stop.clone());
         Some(std::thread::Builder::new().name("train".into()).spawn(move || history::train(&config, &registry, &store, &models, &status, &stop))?)
     };
@@ -167,78 +173,34 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     };
     let mut told = None::<Instant>;
     let terminal = std::io::stdout().is_terminal();
-    while !stop.load(Ordering::Relaxed) && !engine.ended() {
+    while !stop.load(Ordering::Relaxed) && !engines.iter().any(Engine::ended) {
         std::thread::sleep(Duration::from_millis(50));
+        status.sample();
         if args.duration.is_some_and(|d| started.elapsed().as_secs_f64() >= d) {
             stop.store(true, Ordering::Relaxed);
         }
         if told.is_none_or(|t| t.elapsed() >= if terminal { LINE } else { PLAIN_LINE }) {
             told = Some(Instant::now());
-            line(&status, terminal);
+            told::line(&status, terminal);
         }
     }
     stop.store(true, Ordering::Relaxed);
     println!("{}stopping: committing what is closed", if terminal { "\n" } else { "" });
     producing.join().map_err(|_| "the city panicked")??;
-    let last = status.pipeline();
-    engine.stop()?;
+    let last = status.pipelines();
+    let mut first = Ok(());
+    for engine in engines {
+        let ended = engine.stop();
+        first = first.and(ended);
+    }
+    first?;
     projecting.join().map_err(|_| "the projection panicked")??;
     if let Some(t) = training {
         t.join().map_err(|_| "training panicked")?.map_err(|e| e.to_string())?;
     }
     server.join()?;
-    summary(&last);
+    told::summary(&last);
     Ok(())
-}
-
-fn line(status: &EngineStatus, terminal: bool) {
-    let p = status.pipeline();
-    let n = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.0}"));
-    let lag = p.lag_ms.map_or("-".into(), |l| format!("{:.1}", l as f64 / 1e3));
-    let rungs: Vec<String> = p.rungs.iter().map(|r| format!("{} {}", r.rung, r.answers)).collect();
-    let text = format!(
-        "{} | {} events/s | lag {lag} s | forecasts {} ({}) | late {} | dead {} | commit p99 {} ms",
-        clock(status.event_now_ms()),
-        n(p.events_per_s),
-        p.forecasts_total,
-        rungs.join(", "),
-        p.late_total,
-        p.dead_total,
-        n(p.commits.p99_ms),
-    );
-    if terminal {
-        print!("\r\x1b[2K{text}");
-        let _ = std::io::stdout().flush();
-    } else {
-        println!("{text}");
-    }
-}
-
-fn clock(ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(ms).map_or_else(String::new, |t| t.format("%Y-%m-%d %H:%M").to_string())
-}
-
-/// What went through, stage by stage; the counts add up.
-fn summary(p: &ws_api::status::PipelineStatus) {
-    println!(
-        "{:<14} {:>9} = {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}",
-        "stage", "in", "emitted", "folded", "filtered", "duplicate", "unmatched", "late", "dead", "pending"
-    );
-    let mut balanced = true;
-    for s in &p.stages {
-        balanced &= s.rows_in == s.emitted + s.folded + s.filtered + s.duplicate + s.unmatched + s.late + s.dead + s.pending;
-        println!(
-            "{:<14} {:>9} = {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}",
-            s.id, s.rows_in, s.emitted, s.folded, s.filtered, s.duplicate, s.unmatched, s.late, s.dead, s.pending
-        );
-    }
-    println!(
-        "counts {}; commits {}, aborted {}, resolved {}",
-        if balanced { "add up in every stage" } else { "DO NOT ADD UP" },
-        p.commits.committed,
-        p.commits.aborted,
-        p.commits.resolved
-    );
 }
 
 /// Stops at once when asked to.
