@@ -11,6 +11,7 @@ use ws_plan::{Plan, load, load_file};
 const BIN_FILL: &str = include_str!("../../../topologies/bin-fill.yaml");
 const CHURN: &str = include_str!("../../../topologies/churn.yaml");
 const MAINTENANCE: &str = include_str!("../../../topologies/maintenance.yaml");
+const OUTCOME: &str = include_str!("../../../topologies/outcome.yaml");
 
 /// The registry: a folder, or the schemas built in.
 pub fn registry(folder: Option<&Path>) -> Result<Arc<Registry>, Failure> {
@@ -42,4 +43,9 @@ pub fn churn(edge: &RegistryEdge) -> Result<Plan, Failure> {
 /// The built-in `maintenance`.
 pub fn maintenance(edge: &RegistryEdge) -> Result<Plan, Failure> {
     Ok(load("topologies/maintenance.yaml", MAINTENANCE, edge, &env)?)
+}
+
+/// The built-in `outcome`.
+pub fn outcome(edge: &RegistryEdge) -> Result<Plan, Failure> {
+    Ok(load("topologies/outcome.yaml", OUTCOME, edge, &env)?)
 }

@@ -1,5 +1,6 @@
 //! What runs, told three ways: to the API, to `wastestream status`, and as the demo's line.
 
+use crate::scores::Scores;
 use crate::{Failure, data_folder, endpoint};
 use clap::Args;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 use ws_api::Status;
-use ws_api::status::{CommitStatus, ModelStatus, PipelineStatus, Readiness, RungStatus, StageStatus};
+use ws_api::status::{CommitStatus, ModelStatus, ModelsStatus, PipelineStatus, Readiness, RungStatus, StageStatus};
 use ws_runtime::models::Models;
 use ws_runtime::now_ms;
 use ws_runtime::status::{Board, WorkerStatus};
@@ -31,6 +32,8 @@ pub struct EngineStatus {
     /// State of the model, in words: ready, training, missing, failed.
     pub model_state: Mutex<String>,
     rates: Mutex<Rates>,
+    /// How good predictions are; somebody must let it follow the log.
+    pub scores: Scores,
 }
 
 #[derive(Default)]
@@ -52,6 +55,7 @@ impl EngineStatus {
             speed,
             model_state: Mutex::new("missing".into()),
             rates: Mutex::new(Rates::default()),
+            scores: Scores::default(),
         }
     }
 
@@ -165,6 +169,15 @@ impl Status for EngineStatus {
                 last_ms: None,
             },
         }
+    }
+
+    fn models(&self) -> ModelsStatus {
+        let of = |name: &str| {
+            let version = self.models.version(name);
+            let state = if version.is_some() { "ready" } else { "missing" };
+            ModelStatus { name: name.into(), version, state: state.into(), trained_ms: None }
+        };
+        ModelsStatus { models: crate::edge::MODELS.map(of).to_vec(), ..self.scores.status() }
     }
 
     fn readiness(&self) -> Readiness {
