@@ -51,6 +51,22 @@ pub(crate) async fn pipeline(State(state): State<ApiState>, params: Params) -> R
         .with("stream_clients", state.changes.clients()))
 }
 
+/// `GET /v1/models`: models in use, and how good their predictions were lately. `topic`, `target`, `window`, `rung` and
+/// `model_version` (`all` for the sums) leave out other scores.
+pub(crate) async fn models(State(state): State<ApiState>, mut params: Params) -> Result<Answer, ApiError> {
+    let mut wanted = Vec::new();
+    for name in ["topic", "target", "window", "rung", "model_version"] {
+        if let Some(text) = params.text(name)? {
+            wanted.push((name, text));
+        }
+    }
+    params.finish()?;
+    let (_, freshness) = state.fresh(|views| views.counts(None)).await?;
+    let status = state.status.models();
+    let scores: Vec<_> = status.scores.into_iter().filter(|row| wanted.iter().all(|(name, text)| row[*name].as_str() == Some(text))).collect();
+    Ok(Answer::new(freshness).with("models", status.models).with("scores", scores).with("outcomes", status.outcomes).with("newest_ms", status.newest_ms))
+}
+
 /// `GET /metrics`: Prometheus text.
 pub(crate) async fn metrics(State(state): State<ApiState>) -> Result<Response, ApiError> {
     let Some(render) = &state.metrics else {

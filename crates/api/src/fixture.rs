@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use ws_views::{EmbeddedView, Outcome, PositionKey, Progress, ViewKey, ViewStore, project};
 
-use crate::status::{PipelineStatus, Readiness, RungStatus, StageStatus};
+use crate::status::{ModelsStatus, PipelineStatus, Readiness, RungStatus, StageStatus};
 use crate::{Api, Status};
 
 /// Event clock of the fixture.
@@ -27,6 +27,16 @@ impl Status for FakeStatus {
             stages: vec![StageStatus { id: "sane".into(), rows_in: 10, emitted: 8, dead: 2, ..Default::default() }],
             rungs: vec![RungStatus { rung: "model".into(), answers: 90, p99_ms: None }],
             ..Default::default()
+        }
+    }
+
+    fn models(&self) -> ModelsStatus {
+        let score = |window: &str, mae: f64| json!({"topic": "bin.forecast", "target": "level_24h", "window": window, "rung": "all", "model_version": "all", "mae": mae});
+        ModelsStatus {
+            scores: vec![score("24h", 0.04), score("7d", 0.05)],
+            outcomes: vec![json!({"target": "level_24h", "labelled": 9})],
+            newest_ms: Some(NOW_MS),
+            models: Vec::new(),
         }
     }
 
@@ -71,6 +81,16 @@ impl Fixture {
         fixture.put("vehicle.position", json!({"vehicle_id": "v1", "latitude_deg": 48.2, "longitude_deg": 11.6, "heading_deg": 90.0}));
         fixture.put("ref.site", json!({"site_id": "s1", "name": "Market", "zone_id": "z1", "latitude_deg": 48.1, "longitude_deg": 11.5}));
         fixture.put("ref.facility", json!({"facility_id": "f1", "kind": "depot", "name": "North", "latitude_deg": 48.3, "longitude_deg": 11.5}));
+        for (number, risk) in [0.1, 0.7, 0.3].into_iter().enumerate() {
+            let drivers = json!([{"feature": "missed_90d", "contribution": 0.8, "text": "4 missed collections"}]);
+            fixture.put(
+                "customer.churn-risk",
+                json!({"customer_id": format!("u{number}"), "risk": risk, "band": "high", "drivers": drivers, "intervention": "call", "rung": "heuristic"}),
+            );
+            let action = if risk > 0.6 { json!("stop") } else { json!(null) };
+            let component = ["engine", "brakes", "battery"][number];
+            fixture.put("vehicle.maintenance-risk", json!({"vehicle_id": "v1", "component": component, "risk": risk, "drivers": drivers, "action": action}));
+        }
         fixture
     }
 

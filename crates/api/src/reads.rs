@@ -3,7 +3,9 @@
 use axum::extract::{Path, State};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use ws_views::{AlertSummary, BinQuery, BinSummary, Keyspace, ListQuery, Page, Part, PlaceSummary, Record, TruckSummary};
+use ws_views::{
+    AlertSummary, BinQuery, BinSummary, ChurnRiskSummary, Keyspace, ListQuery, MaintenanceRiskSummary, Page, Part, PlaceSummary, Record, TruckSummary,
+};
 
 use crate::ApiError;
 use crate::answer::{Answer, FreshnessAnswer, to_value};
@@ -100,6 +102,29 @@ pub(crate) async fn places_geojson(State(state): State<ApiState>, mut params: Pa
     page.records.extend(more.records);
     page.cursor = page.cursor.or(more.cursor);
     Ok(collection(freshness, &page, PlaceSummary::of))
+}
+
+/// `GET /v1/customers/churn-risk`: customers by their risk of leaving, the highest first; `min` leaves out lower ones.
+pub(crate) async fn churn_risks(State(state): State<ApiState>, params: Params) -> Answered {
+    risks(&state, params, Keyspace::ChurnRisk, "customers", ChurnRiskSummary::of).await
+}
+
+/// `GET /v1/vehicles/maintenance-risk`: parts of vehicles by their risk of failure, the highest first; `min` leaves out
+/// lower ones.
+pub(crate) async fn maintenance_risks(State(state): State<ApiState>, params: Params) -> Answered {
+    risks(&state, params, Keyspace::MaintenanceRisk, "parts", MaintenanceRiskSummary::of).await
+}
+
+async fn risks<T: Serialize>(state: &ApiState, mut params: Params, keyspace: Keyspace, name: &str, short: impl Fn(&Record) -> T) -> Answered {
+    let list = params.list(DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS)?;
+    let least = params.parsed::<f64>("min", "a probability from 0 to 1")?.unwrap_or(0.0);
+    if !(0.0..=1.0).contains(&least) {
+        return Err(ApiError::bad_parameter("min", format!("{least}"), "give a probability from 0 to 1"));
+    }
+    params.finish()?;
+    let (page, freshness) = state.fresh(move |views| views.risks(keyspace, &list, least)).await?;
+    let rows: Vec<T> = page.records.iter().map(short).collect();
+    Ok(Answer::new(freshness).with(name, rows).with("cursor", page.cursor))
 }
 
 async fn listed<T: Serialize>(state: &ApiState, keyspace: Keyspace, list: ListQuery, name: &str, short: impl Fn(&Record) -> T) -> Answered {

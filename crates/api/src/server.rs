@@ -92,7 +92,10 @@ impl Api {
             .route("/v1/trucks", get(reads::trucks))
             .route("/v1/trucks.geojson", get(reads::trucks_geojson))
             .route("/v1/places.geojson", get(reads::places_geojson))
+            .route("/v1/customers/churn-risk", get(reads::churn_risks))
+            .route("/v1/vehicles/maintenance-risk", get(reads::maintenance_risks))
             .route("/v1/pipeline", get(admin::pipeline))
+            .route("/v1/models", get(admin::models))
             .route("/v1/stream", get(stream::subscribe))
             .route("/v1/admin/shutdown", post(admin::shutdown))
             .route("/metrics", get(admin::metrics))
@@ -154,7 +157,10 @@ async fn tick_for_ever(state: ApiState) {
 
 async fn unknown_path(uri: Uri) -> ApiError {
     let shown: String = uri.path().chars().take(120).collect();
-    ApiError::not_found(format!("no resource {shown}"), "the page is at /, reads are under /v1/ (bins, bins.geojson, alerts, trucks, pipeline, stream)")
+    ApiError::not_found(
+        format!("no resource {shown}"),
+        "the page is at /, reads are under /v1/ (bins, bins.geojson, alerts, trucks, customers/churn-risk, vehicles/maintenance-risk, pipeline, models, stream)",
+    )
 }
 
 async fn wrong_method(uri: Uri) -> ApiError {

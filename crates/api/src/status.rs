@@ -17,10 +17,29 @@ pub trait Status: Send + Sync {
     /// Whether the process serves what it should.
     fn readiness(&self) -> Readiness;
 
+    /// How good predictions are in service, and how they ended.
+    fn models(&self) -> ModelsStatus {
+        ModelsStatus::default()
+    }
+
     /// "Now" in event time, UTC ms: the wall clock, or the simulated city's clock. Freshness is told against it.
     fn event_now_ms(&self) -> i64 {
         wall_clock_ms()
     }
+}
+
+/// How good predictions are in service: what `/v1/models` answers. Rows are ready-made JSON objects: their columns belong to
+/// whoever computes them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ModelsStatus {
+    /// Models in use.
+    pub models: Vec<ModelStatus>,
+    /// Per topic, target, version, rung and window: counts and scores.
+    pub scores: Vec<serde_json::Value>,
+    /// Per topic and target: how many predictions ended how, since the topic's beginning.
+    pub outcomes: Vec<serde_json::Value>,
+    /// Event time of the newest outcome, UTC ms.
+    pub newest_ms: Option<i64>,
 }
 
 /// Whether the process serves what it should, and if not, why.

@@ -77,7 +77,19 @@ async fn one_bin_comes_with_both_parts_and_its_freshness() {
 #[tokio::test]
 async fn every_read_tells_how_fresh_it_is_and_an_empty_view_does_not_pretend() {
     let router = Fixture::filled().api().router();
-    for path in ["/v1/bins", "/v1/bins.geojson", "/v1/bins/d1", "/v1/alerts", "/v1/trucks", "/v1/trucks.geojson", "/v1/places.geojson", "/v1/pipeline"] {
+    for path in [
+        "/v1/bins",
+        "/v1/bins.geojson",
+        "/v1/bins/d1",
+        "/v1/alerts",
+        "/v1/trucks",
+        "/v1/trucks.geojson",
+        "/v1/places.geojson",
+        "/v1/pipeline",
+        "/v1/models",
+        "/v1/customers/churn-risk",
+        "/v1/vehicles/maintenance-risk",
+    ] {
         let reply = fetch(&router, path).await;
         assert_eq!((reply.status, reply.header("x-wastestream-freshness-ms"), reply.header("cache-control")), (StatusCode::OK, "2500", "no-store"), "{path}");
         assert_eq!(reply.json()["freshness"]["as_of_ms"], NOW_MS - 3_000, "{path}");
@@ -203,4 +215,31 @@ async fn added_routes_stand_behind_the_same_guard() {
     let router = Fixture::empty().api().extend(extra).router();
     assert_problem(&fetch(&router, "/v1/extra").await, 404, "not-found", "nothing yet");
     assert_eq!(send(&router, Method::GET, "/v1/extra", &[("host", "evil.example")]).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn risks_come_highest_first_with_reasons_and_what_is_suggested() {
+    let router = Fixture::filled().api().router();
+    let reply = fetch(&router, "/v1/customers/churn-risk").await;
+    assert_eq!(reply.ids("customers"), ["u1", "u2", "u0"]);
+    let first = &reply.json()["customers"][0];
+    assert_eq!((&first["intervention"], &first["drivers"][0]["text"]), (&"call".into(), &"4 missed collections".into()));
+    assert_eq!(fetch(&router, "/v1/customers/churn-risk?min=0.3").await.ids("customers"), ["u1", "u2"]);
+    let page = fetch(&router, "/v1/vehicles/maintenance-risk?limit=1").await;
+    assert_eq!(page.ids("parts"), ["v1/brakes"]);
+    assert_eq!((&page.json()["parts"][0]["component"], &page.json()["parts"][0]["action"]), (&"brakes".into(), &"stop".into()));
+    let cursor = page.json()["cursor"].as_str().unwrap().to_owned();
+    assert_eq!(fetch(&router, &format!("/v1/vehicles/maintenance-risk?limit=5&cursor={cursor}")).await.ids("parts"), ["v1/battery", "v1/engine"]);
+    assert_problem(&fetch(&router, "/v1/customers/churn-risk?min=7").await, 400, "bad-parameter", "7");
+    assert_problem(&fetch(&router, "/v1/customers/churn-risk?least=0.1").await, 400, "bad-parameter", "no such parameter");
+}
+
+#[tokio::test]
+async fn model_scores_can_be_narrowed_and_a_misspelt_filter_is_refused() {
+    let router = Fixture::filled().api().router();
+    let all = fetch(&router, "/v1/models").await.json();
+    assert_eq!((all["scores"].as_array().unwrap().len(), &all["outcomes"][0]["labelled"]), (2, &9.into()));
+    let day = fetch(&router, "/v1/models?window=24h&target=level_24h").await.json();
+    assert_eq!((day["scores"].as_array().unwrap().len(), &day["scores"][0]["mae"]), (1, &0.04.into()));
+    assert_problem(&fetch(&router, "/v1/models?windows=24h").await, 400, "bad-parameter", "no such parameter");
 }

@@ -1,12 +1,15 @@
 //! What tasks and plans need from the edge: codecs by the schema registry, the rules behind models, and contracts.
 
+use crate::edge_outcome;
 use arrow::datatypes::{Schema, SchemaRef};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use ws_inference::{FillHeuristic, FillHeuristicOptions, RiskRule};
 use ws_log::avro::{AvroDecoder, AvroEncoder, JsonEncoder};
 use ws_log::registry::Registry;
 use ws_plan::{Contracts, ModelContract, TopicContract};
 use ws_stream::codec::{Decode, Encode};
+use ws_stream::custom::{CustomContract, CustomOp};
 use ws_stream::predict::Predictor;
 use ws_stream::spec::SinkFormat;
 use ws_stream::task::Edge;
@@ -55,6 +58,13 @@ impl Edge for RegistryEdge {
             _ => return None,
         })
     }
+
+    fn operator(&self, name: &str, with: &BTreeMap<String, String>, _input: &SchemaRef) -> Result<Box<dyn CustomOp>, String> {
+        match name {
+            edge_outcome::OPERATOR => edge_outcome::operator(with),
+            _ => Err(format!("there is no operator `{name}` in this program")),
+        }
+    }
 }
 
 impl Contracts for RegistryEdge {
@@ -67,6 +77,14 @@ impl Contracts for RegistryEdge {
         let rule = self.heuristic(model)?;
         let plain: Vec<_> = rule.outputs().fields().iter().cloned().collect();
         Some(ModelContract { inputs: Vec::new(), outputs: Arc::new(Schema::new(plain)) })
+    }
+
+    fn operator(&self, operator: &str, with: &BTreeMap<String, String>) -> Option<Result<CustomContract, String>> {
+        edge_outcome::contract(operator, with)
+    }
+
+    fn operators(&self) -> Vec<String> {
+        vec![edge_outcome::OPERATOR.to_string()]
     }
 
     fn topics(&self) -> Vec<String> {

@@ -5,17 +5,22 @@ mod append;
 mod bench_peer;
 mod config;
 mod demo;
+mod demo_risks;
 mod edge;
+mod edge_outcome;
 mod endpoint;
 mod engine;
 mod evaluate_next_day;
 mod ingest;
 mod ingest_command;
+#[cfg(test)]
+mod outcome_test;
 mod plans;
 mod process;
 mod projection;
 mod run;
 mod schema;
+mod scores;
 mod serve;
 mod simulate;
 #[cfg(test)]

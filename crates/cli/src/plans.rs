@@ -8,10 +8,11 @@ use ws_log::registry::Registry;
 use ws_plan::{Plan, load, load_file};
 
 /// The built-in topologies by name.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("bin-fill", include_str!("../../../topologies/bin-fill.yaml")),
     ("churn", include_str!("../../../topologies/churn.yaml")),
     ("maintenance", include_str!("../../../topologies/maintenance.yaml")),
+    ("outcome", include_str!("../../../topologies/outcome.yaml")),
 ];
 
 /// Parameters of topologies that win over the environment.
@@ -65,4 +66,9 @@ pub fn churn(edge: &RegistryEdge) -> Result<Plan, Failure> {
 /// The built-in `maintenance`.
 pub fn maintenance(edge: &RegistryEdge) -> Result<Plan, Failure> {
     built_in("maintenance", edge, &[])
+}
+
+/// The built-in `outcome`.
+pub fn outcome(edge: &RegistryEdge) -> Result<Plan, Failure> {
+    built_in("outcome", edge, &[])
 }

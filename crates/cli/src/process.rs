@@ -1,12 +1,14 @@
 //! What runs in this process, told to the API, to `wastestream status` and to the demo: each topology by itself, and the
 //! process as a whole.
 
+use crate::edge::MODELS;
+use crate::scores::Scores;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use ws_api::Status;
-use ws_api::status::{CommitStatus, ModelStatus, OutputStatus, PipelineStatus, Readiness, RungStatus, StageStatus};
+use ws_api::status::{CommitStatus, ModelStatus, ModelsStatus, OutputStatus, PipelineStatus, Readiness, RungStatus, StageStatus};
 use ws_runtime::models::Models;
 use ws_runtime::now_ms;
 use ws_runtime::status::{Board, WorkerStatus};
@@ -26,6 +28,9 @@ pub struct ProcessStatus {
     topologies: Vec<TopologyStatus>,
     /// Simulated time; 0: the wall clock counts.
     pub event_now_ms: AtomicI64,
+    /// How good predictions are; somebody must let it follow the log.
+    pub scores: Scores,
+    models: Models,
     sampled: Mutex<Option<Instant>>,
 }
 
@@ -56,7 +61,7 @@ impl ProcessStatus {
     /// Of topologies, each as its slices; the first one is what is shown where there is room for one.
     pub fn new(topologies: Vec<Vec<Arc<Topology>>>, models: Models, speed: f64) -> ProcessStatus {
         let topologies = topologies.into_iter().map(|slices| TopologyStatus::new(slices, models.clone(), speed)).collect();
-        ProcessStatus { topologies, event_now_ms: AtomicI64::new(0), sampled: Mutex::new(None) }
+        ProcessStatus { topologies, event_now_ms: AtomicI64::new(0), scores: Scores::default(), models, sampled: Mutex::new(None) }
     }
 
     /// All of them.
@@ -106,6 +111,10 @@ impl TopologyStatus {
 
     fn model(&self) -> Option<&str> {
         self.slices.iter().find_map(|t| t.models.first()).map(String::as_str)
+    }
+
+    fn state_of_model(&self) -> String {
+        self.model_state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Wall-clock milliseconds by which the watermark (without its delay) is behind event-time now.
@@ -202,7 +211,7 @@ impl TopologyStatus {
         let model = self.model().map(|name| ModelStatus {
             name: name.to_string(),
             version: self.models.version(name),
-            state: if self.models.version(name).is_some() { "ready".into() } else { self.model_state.lock().unwrap_or_else(PoisonError::into_inner).clone() },
+            state: if self.models.version(name).is_some() { "ready".into() } else { self.state_of_model() },
             trained_ms: None,
         });
         PipelineStatus {
@@ -242,6 +251,16 @@ impl Status for ProcessStatus {
 
     fn pipelines(&self) -> Vec<PipelineStatus> {
         self.topologies.iter().map(|t| t.status(self.event_now_ms())).collect()
+    }
+
+    fn models(&self) -> ModelsStatus {
+        let state_of = |name: &str| self.topologies.iter().find(|t| t.model() == Some(name)).map(TopologyStatus::state_of_model);
+        let of = |name: &str| {
+            let version = self.models.version(name);
+            let state = if version.is_some() { "ready".into() } else { state_of(name).unwrap_or_else(|| MISSING.into()) };
+            ModelStatus { name: name.into(), version, state, trained_ms: None }
+        };
+        ModelsStatus { models: MODELS.map(of).to_vec(), ..self.scores.status() }
     }
 
     fn readiness(&self) -> Readiness {

@@ -9,9 +9,11 @@ use arrow::array::RecordBatch;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use ws_city::{City, CityConfig};
+use std::sync::atomic::{AtomicBool, Ordering};
+use ws_city::{City, CityConfig, Event};
 use ws_log::avro::AvroDecoder;
 use ws_log::registry::Registry;
+use ws_models::risk_train::RiskOptions;
 use ws_models::{CustomerFacts, ModelStore, TrainedRisk, VehicleFacts, churn_options, maintenance_options, train_churn, train_maintenance};
 use ws_stream::codec::Decode;
 use ws_stream::records::{Appends, RecordsBuilder};
@@ -86,29 +88,53 @@ impl History {
 
     /// A simulated city's past of so many days, with its truth.
     pub fn simulated(of: Of, days: i64, bins: usize, seed: u64, registry: &Arc<Registry>) -> Result<History, Failure> {
-        let mut history = History::new(of, registry)?;
         // A customer for every site, so that the past holds enough of them; trucks as many as the bins need.
         let base = CityConfig::default();
         let trucks = (base.trucks * bins / base.bins).max(4);
-        let mut city = City::new(CityConfig { seed, bins, trucks, sites_per_customer: 1, ..base });
-        let horizon_days = if of == Of::Churn { churn_options(seed, 0).horizon_days } else { maintenance_options(seed, 0).horizon_days } as f64;
-        let wanted = |topic: &str, history: &History| history.features.reads(topic) || of.facts().iter().any(|(fact, _)| *fact == topic);
-        let mut references = city.references();
-        references.retain(|e| wanted(e.topic, &history));
-        history.feed(&encode(&references, registry, 1)?)?;
+        let config = CityConfig { seed, bins, trucks, sites_per_customer: 1, ..base };
+        let lived = History::lived(&[of], config, days, true, registry, &AtomicBool::new(false))?;
+        lived.and_then(|mut histories| histories.pop()).ok_or_else(|| "stopped".into())
+    }
+
+    /// What so many days of a city tell, for one or several models at once; with `truth` also what the city knows of itself.
+    /// `None`: stopped.
+    pub fn lived(of: &[Of], config: CityConfig, days: i64, truth: bool, registry: &Arc<Registry>, stop: &AtomicBool) -> Result<Option<Vec<History>>, Failure> {
+        let mut histories = of.iter().map(|of| History::new(*of, registry)).collect::<Result<Vec<_>, _>>()?;
+        let horizons: Vec<f64> = histories.iter().map(|h| h.horizon_days(config.seed)).collect();
+        let mut city = City::new(config);
+        let send = |histories: &mut [History], mut events: Vec<Event>| -> Result<(), Failure> {
+            events.retain(|e| histories.iter().any(|h| h.wants(e.topic)));
+            let appends = encode(&events, registry, 1)?;
+            histories.iter_mut().try_for_each(|h| h.feed(&appends))
+        };
+        send(&mut histories, city.references())?;
         let end_ms = city.now_ms() + days * DAY_MS;
         let mut told_day = i64::MIN;
         while city.now_ms() < end_ms {
-            let day = city.now_ms().div_euclid(DAY_MS);
-            if day != told_day {
-                told_day = day;
-                history.note_truth(&city, day, horizon_days);
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
             }
-            let mut events = city.advance(city.now_ms() + STEP_MS);
-            events.retain(|e| wanted(e.topic, &history));
-            history.feed(&encode(&events, registry, 1)?)?;
+            let day = city.now_ms().div_euclid(DAY_MS);
+            if truth && day != told_day {
+                told_day = day;
+                histories.iter_mut().zip(&horizons).for_each(|(h, days)| h.note_truth(&city, day, *days));
+            }
+            let events = city.advance(city.now_ms() + STEP_MS);
+            send(&mut histories, events)?;
         }
-        Ok(history)
+        Ok(Some(histories))
+    }
+
+    fn horizon_days(&self, seed: u64) -> f64 {
+        match self.of {
+            Of::Churn => churn_options(seed, 0).horizon_days as f64,
+            Of::Maintenance => maintenance_options(seed, 0).horizon_days as f64,
+        }
+    }
+
+    /// Whether records of a topic are of use.
+    fn wants(&self, topic: &str) -> bool {
+        self.features.reads(topic) || self.of.facts().iter().any(|(fact, _)| *fact == topic)
     }
 
     fn note_truth(&mut self, city: &City, day: i64, horizon_days: f64) {
@@ -134,10 +160,17 @@ impl History {
         Ok(history)
     }
 
-    /// Trains and judges on what was fed.
+    /// Trains and judges on what was fed, with the usual options.
     pub fn train(&self, seed: u64) -> Result<TrainedRisk, Failure> {
+        self.train_with(seed, |_| {})
+    }
+
+    /// Trains and judges on what was fed; `adjust` may change the options.
+    pub fn train_with(&self, seed: u64, adjust: impl Fn(&mut RiskOptions)) -> Result<TrainedRisk, Failure> {
         let truth = |subject: &str, at_ms: i64| self.truth.get(&(subject.to_string(), at_ms.div_euclid(DAY_MS))).copied();
         let newest_ms = self.features.newest_ms();
+        let mut options = if self.of == Of::Churn { churn_options(seed, newest_ms) } else { maintenance_options(seed, newest_ms) };
+        adjust(&mut options);
         Ok(match self.of {
             Of::Churn => {
                 let mut facts = CustomerFacts::default();
@@ -145,7 +178,7 @@ impl History {
                     if *topic == "contract.event" { facts.add_contracts(rows)? } else { facts.add_interventions(rows)? }
                 }
                 facts.known_until(newest_ms);
-                train_churn(self.features.batches(), &facts, &truth, &churn_options(seed, newest_ms))?
+                train_churn(self.features.batches(), &facts, &truth, &options)?
             }
             Of::Maintenance => {
                 let mut facts = VehicleFacts::default();
@@ -156,7 +189,7 @@ impl History {
                     facts.add_hours(rows)?;
                 }
                 facts.sort();
-                train_maintenance(self.features.batches(), &facts, &truth, &maintenance_options(seed, newest_ms))?
+                train_maintenance(self.features.batches(), &facts, &truth, &options)?
             }
         })
     }
@@ -192,7 +225,6 @@ mod tests {
     use super::*;
     use arrow::array::AsArray;
     use std::collections::BTreeSet;
-    use ws_city::Event;
     use ws_models::TrainError;
 
     /// What a small city sent in so many days.

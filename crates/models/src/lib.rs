@@ -5,7 +5,7 @@
 //! (no feature may know the future) → [`boost`] and [`calibrate`] (LightGBM, isotonic, conformal) → [`fill`]
 //! (training) → [`mod@evaluate`] and [`report`] (baselines beside the model) → [`next_day`] (daily sensors: full
 //! tomorrow?). Risks (churn, maintenance): [`risk_rows`] → [`risk_facts`] (labelled, censored or expired) → [`risk_leak`]
-//! → [`risk_train`], with [`churn`] and [`maintenance`] on top; how predictions end in service: [`outcome`]; public
+//! → [`risk_train`], with [`churn`] and [`maintenance`] on top; how predictions end in service: [`outcome`], and what they were worth: [`live`]; public
 //! stand-ins: [`mod@table`], [`churn_table`], [`life_table`].
 //! The reasons for the choices are in `docs/models.md`.
 //!
@@ -26,6 +26,7 @@ pub mod folds;
 pub mod labels;
 pub mod leak;
 pub mod life_table;
+pub mod live;
 pub mod maintenance;
 pub mod metrics;
 pub mod next_day;

@@ -74,6 +74,7 @@ pub(crate) fn run(make: Make<'_>) {
     contract_reads::freshness_tells_positions_and_times(&mut *make());
     a_cleared_view_is_empty_starts_at_zero_and_keeps_its_fence(&mut *make());
     deleted_parts_do_not_come_back(&mut *make());
+    contract_reads::risks_come_highest_first_and_move_with_their_value(&mut *make());
     rebuilding_in_other_batches_gives_the_same_view(make);
 }
 

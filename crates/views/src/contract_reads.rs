@@ -112,3 +112,33 @@ pub(crate) fn freshness_tells_positions_and_times(view: &mut dyn ViewStore) {
     assert_eq!(freshness.positions.iter().map(|p| (p.source.partition, p.owner_epoch, p.next_offset)).collect::<Vec<_>>(), [(0, 3, 10), (1, 1, 7)]);
     assert_eq!((freshness.lag_ms(700), freshness.lag_ms(0)), (Some(200), Some(0)));
 }
+
+pub(crate) fn risks_come_highest_first_and_move_with_their_value(view: &mut dyn ViewStore) {
+    let risk = |id: &str, ms: i64, risk: f64| {
+        let key = ViewKey::new(Keyspace::ChurnRisk, "acme", id).unwrap();
+        Update::put(key, Part::Risk, ms, &json!({"risk": risk, "drivers": [{"feature": "missed_90d", "contribution": 0.4, "text": "3 missed"}]}))
+    };
+    let updates = (0..50).map(|i| risk(&format!("c{i}"), 100, f64::from((i * 37) % 50) / 50.0)).collect();
+    applied(view.apply(&source(0), 1, 50, progress(100), updates).unwrap());
+    let ids = |view: &dyn ViewReads, least: f64, limit: usize, cursor: Option<String>| {
+        let page = view.risks(Keyspace::ChurnRisk, &ListQuery { limit, cursor, ..Default::default() }, least).unwrap().value;
+        let risks: Vec<f64> = page.records.iter().map(|record| ChurnRiskSummary::of(record).risk.unwrap()).collect();
+        (risks, page.cursor)
+    };
+    let (first, cursor) = ids(view, 0.5, 10, None);
+    assert_eq!((first[0], first[9]), (0.98, 0.8));
+    let (rest, end) = ids(view, 0.5, 100, cursor);
+    assert_eq!((rest[0], *rest.last().unwrap(), rest.len(), end), (0.78, 0.5, 15, None));
+    assert!(ids(view, 0.5, 100, None).0.windows(2).all(|pair| pair[0] >= pair[1]));
+    // A newer value moves its record, an older one does not; a deletion takes it out.
+    let key = |id: &str| ViewKey::new(Keyspace::ChurnRisk, "acme", id).unwrap();
+    let changes = vec![risk("c0", 200, 0.99), risk("c1", 50, 0.995), Update::delete(key("c2"), Part::Risk, 200)];
+    applied(view.apply(&source(0), 1, 53, progress(200), changes).unwrap());
+    let page = view.list(Keyspace::ChurnRisk, &ListQuery { limit: 100, ..Default::default() }).unwrap().value;
+    assert_eq!((page.records[0].key.id.as_str(), page.records.len()), ("c0", 49));
+    assert!(!page_ids(&page).contains(&"c2".to_string()));
+    let driver = &ChurnRiskSummary::of(&page.records[0]).drivers[0];
+    assert_eq!((driver.feature.as_str(), driver.text.as_deref()), ("missed_90d", Some("3 missed")));
+    assert_eq!(view.counts(None).unwrap().value.churn_risks, 49);
+    assert_eq!(ids(view, 1.1, 10, None).0, Vec::<f64>::new());
+}

@@ -23,11 +23,15 @@ pub enum Keyspace {
     Site,
     /// One depot, disposal site or other facility.
     Facility,
+    /// One customer: how likely they leave.
+    ChurnRisk,
+    /// One part of a vehicle, `vehicle/part`: how likely it fails.
+    MaintenanceRisk,
 }
 
 impl Keyspace {
     /// All keyspaces, in the order of their indexes.
-    pub const ALL: [Self; 5] = [Self::Bin, Self::Alert, Self::Truck, Self::Site, Self::Facility];
+    pub const ALL: [Self; 7] = [Self::Bin, Self::Alert, Self::Truck, Self::Site, Self::Facility, Self::ChurnRisk, Self::MaintenanceRisk];
 
     /// The name used in stored keys and in answers.
     pub fn as_str(self) -> &'static str {
@@ -37,6 +41,8 @@ impl Keyspace {
             Self::Truck => "truck",
             Self::Site => "site",
             Self::Facility => "facility",
+            Self::ChurnRisk => "churn_risk",
+            Self::MaintenanceRisk => "maintenance_risk",
         }
     }
 
@@ -47,6 +53,7 @@ impl Keyspace {
             Self::Alert => &[Part::Alert],
             Self::Truck => &[Part::Position, Part::Status],
             Self::Site | Self::Facility => &[Part::Reference],
+            Self::ChurnRisk | Self::MaintenanceRisk => &[Part::Risk],
         }
     }
 }
@@ -67,6 +74,8 @@ pub enum Part {
     Status,
     /// A row of `ref.site` or `ref.facility`.
     Reference,
+    /// A row of `customer.churn-risk` or `vehicle.maintenance-risk`.
+    Risk,
 }
 
 impl Part {
@@ -79,12 +88,13 @@ impl Part {
             Self::Position => "position",
             Self::Status => "status",
             Self::Reference => "reference",
+            Self::Risk => "risk",
         }
     }
 
     /// The part of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Features, Self::Forecast, Self::Alert, Self::Position, Self::Status, Self::Reference].into_iter().find(|part| part.as_str() == name)
+        [Self::Features, Self::Forecast, Self::Alert, Self::Position, Self::Status, Self::Reference, Self::Risk].into_iter().find(|part| part.as_str() == name)
     }
 }
 
@@ -95,7 +105,7 @@ pub struct ViewKey {
     pub keyspace: Keyspace,
     /// Whose record.
     pub tenant: String,
-    /// Device, `device/alert`, vehicle, site or facility.
+    /// Device, `device/alert`, vehicle, site, facility, customer or `vehicle/part`.
     pub id: String,
 }
 

@@ -1,6 +1,6 @@
 //! Read models derived from committed outputs: embedded store and Redis.
 //!
-//! A view holds what dispatchers ask for (bins, alerts, trucks, sites, facilities) and nothing that is not in the log. The
+//! A view holds what dispatchers ask for (bins, alerts, trucks, sites, facilities, risks) and nothing that is not in the log. The
 //! runtime reads committed output records, turns each into [`Update`]s with [`project`], and hands them with the position
 //! behind them to a [`ViewStore`], which writes values and position as one unit. That makes a view disposable and idempotent:
 //! a batch applied twice changes nothing, an older position or an older owner is rejected, and a lost view is read again from
@@ -20,6 +20,7 @@ mod project;
 mod reads;
 mod redis_reads;
 mod redis_store;
+mod risk_summary;
 mod summary;
 mod update;
 
@@ -38,6 +39,7 @@ pub use key::{Keyspace, Part, ViewKey};
 pub use project::{ProjectError, project};
 pub use reads::{BinFilter, BinQuery, Counts, ListQuery, Page, Read, Record, ViewReads};
 pub use redis_store::{RedisView, RedisViewOptions};
+pub use risk_summary::{ChurnRiskSummary, MaintenanceRiskSummary, RiskDriver};
 pub use summary::{AlertSummary, BinSummary, PlaceSummary, TruckSummary};
 pub use update::{Applied, Body, Outcome, Progress, Update, ViewStore};
 

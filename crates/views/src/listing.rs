@@ -1,4 +1,5 @@
-//! Where a record stands in its keyspace's ordered index: bins, trucks and places by grid cell, raised alerts by time.
+//! Where a record stands in its keyspace's ordered index: bins, trucks and places by grid cell, raised alerts by time, risks
+//! by probability.
 //!
 //! A record has at most one index entry. The rule for replacing it is plain enough to run in Rust and in a Redis script alike,
 //! and it compares event times, so that replays and reordered parts end in the same index.
@@ -26,10 +27,21 @@ impl Listing {
         }
     }
 
+    /// By risk, the highest first.
+    pub(crate) fn by_risk(key: &ViewKey, risk: Option<f64>) -> Self {
+        Self::List(entry(&key.tenant, &risk_sort(risk.unwrap_or(0.0)), &key.id))
+    }
+
     /// By time, newest first.
     pub(crate) fn by_time(key: &ViewKey, observed_ms: i64) -> Self {
         Self::List(entry(&key.tenant, &format!("{:019}", i64::MAX - observed_ms.max(0)), &key.id))
     }
+}
+
+/// Sort key of a probability, the highest first: 0 to 1 in steps of a millionth.
+pub(crate) fn risk_sort(risk: f64) -> String {
+    let millionths = if risk.is_finite() { (risk.clamp(0.0, 1.0) * 1e6).round() as u32 } else { 0 };
+    format!("{:07}", 1_000_000 - millionths)
 }
 
 /// An index entry: tenant, sort key, id.

@@ -38,6 +38,12 @@ pub fn project(topic: &str, key: &[u8], value: &Value) -> Result<Vec<Update>, Pr
         "vehicle.status" => (Keyspace::Truck, Part::Status, "vehicle_id"),
         "ref.site" => (Keyspace::Site, Part::Reference, "site_id"),
         "ref.facility" => (Keyspace::Facility, Part::Reference, "facility_id"),
+        "customer.churn-risk" => (Keyspace::ChurnRisk, Part::Risk, "customer_id"),
+        "vehicle.maintenance-risk" => (Keyspace::MaintenanceRisk, Part::Risk, "vehicle_id"),
+        // Who has given notice or is gone is at no risk any more, and no risk is published that says so.
+        "contract.event" if matches!(value.get("event").and_then(Value::as_str), Some("notice_given" | "ended")) => {
+            (Keyspace::ChurnRisk, Part::Risk, "customer_id")
+        }
         _ => return Ok(Vec::new()),
     };
     let text = |field: &str| value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -51,13 +57,13 @@ pub fn project(topic: &str, key: &[u8], value: &Value) -> Result<Vec<Update>, Pr
             .map(str::to_owned)
             .ok_or_else(|| fail(format!("{id_field} is missing, and the record's key is not text")))?,
     };
-    if keyspace == Keyspace::Alert {
-        let alert = text("alert").ok_or_else(|| fail("alert is missing".into()))?;
-        id = format!("{id}/{alert}");
+    if let Some(field) = [(Keyspace::Alert, "alert"), (Keyspace::MaintenanceRisk, "component")].into_iter().find_map(|(of, f)| (of == keyspace).then_some(f)) {
+        let second = text(field).ok_or_else(|| fail(format!("{field} is missing")))?;
+        id = format!("{id}/{second}");
     }
     let observed_ms = value.get("observed_at").and_then(event_time_ms).ok_or_else(|| fail("observed_at is not a time in UTC ms".into()))?;
     let key = ViewKey::new(keyspace, tenant, id).map_err(|error| fail(error.to_string()))?;
-    Ok(vec![Update::put(key, part, observed_ms, value)])
+    Ok(vec![if topic == "contract.event" { Update::delete(key, part, observed_ms) } else { Update::put(key, part, observed_ms, value) }])
 }
 
 /// Whole milliseconds, also when an encoder wrote them as a float.
@@ -73,13 +79,25 @@ mod tests {
 
     #[test]
     fn each_output_topic_feeds_its_record() {
-        let base = json!({"tenant": "acme", "observed_at": 1_700_000_000_000_i64, "device_id": "d1", "vehicle_id": "v1", "site_id": "s1",
+        let base = json!({"tenant": "acme", "observed_at": 1_700_000_000_000_i64, "device_id": "d1", "vehicle_id": "v1", "site_id": "s1", "customer_id": "u1", "component": "brakes", "event": "ended",
             "facility_id": "f1", "alert": "fire", "state": "raised", "latitude_deg": 48.1, "longitude_deg": 11.5});
-        let keys: Vec<String> = ["bin.features", "bin.forecast", "bin.alert", "vehicle.position", "vehicle.status", "ref.site", "ref.facility", "road.speed"]
-            .iter()
-            .flat_map(|topic| project(topic, b"k", &base).unwrap())
-            .map(|update| format!("{} {}", update.key(), update.part().as_str()))
-            .collect();
+        let keys: Vec<String> = [
+            "bin.features",
+            "bin.forecast",
+            "bin.alert",
+            "vehicle.position",
+            "vehicle.status",
+            "ref.site",
+            "ref.facility",
+            "road.speed",
+            "customer.churn-risk",
+            "vehicle.maintenance-risk",
+            "contract.event",
+        ]
+        .iter()
+        .flat_map(|topic| project(topic, b"k", &base).unwrap())
+        .map(|update| format!("{} {}", update.key(), update.part().as_str()))
+        .collect();
         assert_eq!(
             keys,
             [
@@ -89,9 +107,20 @@ mod tests {
                 "truck/acme/v1 position",
                 "truck/acme/v1 status",
                 "site/acme/s1 reference",
-                "facility/acme/f1 reference"
+                "facility/acme/f1 reference",
+                "churn_risk/acme/u1 risk",
+                "maintenance_risk/acme/v1/brakes risk",
+                "churn_risk/acme/u1 risk"
             ]
         );
+    }
+
+    #[test]
+    fn a_customer_who_gives_notice_leaves_the_list_of_risks() {
+        let event = |event: &str| json!({"tenant": "t", "customer_id": "u1", "observed_at": 5, "event": event});
+        let updates = project("contract.event", b"", &event("notice_given")).unwrap();
+        assert_eq!(updates[0].body(), &crate::Body::Delete);
+        assert_eq!(project("contract.event", b"", &event("price_changed")).unwrap(), []);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::backend::{Backend, Session};
 use crate::freshness::Freshness;
 use crate::grid::{BoundingBox, CellRange, Step};
 use crate::key::{Keyspace, Part, SEPARATOR, ViewKey};
-use crate::listing::{entry, split_entry};
+use crate::listing::{entry, risk_sort, split_entry};
 use crate::summary::BinSummary;
 use crate::{MAX_PAGE_ROWS, MAX_SCAN_ROWS, MAX_TENANTS, ViewError};
 
@@ -120,6 +120,10 @@ pub struct Counts {
     pub sites: u64,
     /// Facilities.
     pub facilities: u64,
+    /// Customers with a risk of leaving.
+    pub churn_risks: u64,
+    /// Parts of vehicles with a risk of failure.
+    pub maintenance_risks: u64,
 }
 
 /// Reads of a view; implemented for every store.
@@ -142,11 +146,18 @@ pub trait ViewReads: Send + Sync {
     /// [`ViewError::BadCursor`], or when the store cannot be read.
     fn bins(&self, query: &BinQuery) -> Result<Read<Page>, ViewError>;
 
-    /// Records of a keyspace: alerts newest first within a tenant, everything else by grid cell. Cleared alerts are left out.
+    /// Records of a keyspace: alerts newest first within a tenant, risks the highest first, everything else by grid cell. Cleared
+    /// alerts are left out.
     ///
     /// # Errors
     /// [`ViewError::BadCursor`], or when the store cannot be read.
     fn list(&self, keyspace: Keyspace, query: &ListQuery) -> Result<Read<Page>, ViewError>;
+
+    /// Risks of at least `least`, the highest first within a tenant.
+    ///
+    /// # Errors
+    /// [`ViewError::BadCursor`], or when the store cannot be read.
+    fn risks(&self, keyspace: Keyspace, query: &ListQuery, least: f64) -> Result<Read<Page>, ViewError>;
 
     /// How many records are listed, of one tenant or of all.
     ///
@@ -185,7 +196,7 @@ impl<B: Backend> ViewReads for B {
     }
 
     fn bins(&self, query: &BinQuery) -> Result<Read<Page>, ViewError> {
-        let range = query.bounds.as_ref().map(CellRange::of);
+        let range = query.bounds.as_ref().map_or(Walk::All, |bounds| Walk::Cells(CellRange::of(bounds)));
         scan(self, Keyspace::Bin, &query.list, range, |record| {
             let bin = BinSummary::of(record);
             let inside = query.bounds.is_none_or(|bounds| bin.latitude_deg.zip(bin.longitude_deg).is_some_and(|(lat, lon)| bounds.contains(lat, lon)));
@@ -194,7 +205,12 @@ impl<B: Backend> ViewReads for B {
     }
 
     fn list(&self, keyspace: Keyspace, query: &ListQuery) -> Result<Read<Page>, ViewError> {
-        scan(self, keyspace, query, None, |_| true)
+        scan(self, keyspace, query, Walk::All, |_| true)
+    }
+
+    fn risks(&self, keyspace: Keyspace, query: &ListQuery, least: f64) -> Result<Read<Page>, ViewError> {
+        let enough = |record: &Record| record.document(Part::Risk).and_then(|risk| risk.get("risk")?.as_f64()).is_some_and(|risk| risk >= least);
+        scan(self, keyspace, query, Walk::Until(risk_sort(least)), enough)
     }
 
     fn counts(&self, tenant: Option<&str>) -> Result<Read<Counts>, ViewError> {
@@ -207,12 +223,38 @@ impl<B: Backend> ViewReads for B {
             trucks: count(Keyspace::Truck)?,
             sites: count(Keyspace::Site)?,
             facilities: count(Keyspace::Facility)?,
+            churn_risks: count(Keyspace::ChurnRisk)?,
+            maintenance_risks: count(Keyspace::MaintenanceRisk)?,
         };
         Ok(Read { value, freshness })
     }
 
     fn freshness(&self) -> Result<Freshness, ViewError> {
         Ok(Freshness::of(self.session()?.positions()?))
+    }
+}
+
+/// Which part of a tenant's index is looked at.
+enum Walk {
+    All,
+    /// What lies in these cells.
+    Cells(CellRange),
+    /// Entries up to this sort key.
+    Until(String),
+}
+
+impl Walk {
+    fn start(&self) -> String {
+        if let Walk::Cells(range) = self { range.start() } else { String::new() }
+    }
+
+    fn step(&self, sort: &str) -> Step {
+        match self {
+            Walk::All => Step::Inside,
+            Walk::Cells(range) => range.step(sort),
+            Walk::Until(last) if sort <= last.as_str() => Step::Inside,
+            Walk::Until(_) => Step::End,
+        }
     }
 }
 
@@ -224,13 +266,7 @@ fn tenants(session: &mut dyn Session, wanted: Option<&str>) -> Result<Vec<String
 }
 
 /// Walks the index tenant by tenant and collects matching records until the page is full or enough was looked at.
-fn scan(
-    backend: &dyn Backend,
-    keyspace: Keyspace,
-    query: &ListQuery,
-    range: Option<CellRange>,
-    matches: impl Fn(&Record) -> bool,
-) -> Result<Read<Page>, ViewError> {
+fn scan(backend: &dyn Backend, keyspace: Keyspace, query: &ListQuery, walk: Walk, matches: impl Fn(&Record) -> bool) -> Result<Read<Page>, ViewError> {
     let limit = query.limit.clamp(1, MAX_PAGE_ROWS);
     let after = query.cursor.as_deref().map(cursor_entry).transpose()?;
     let after_tenant = after.as_deref().and_then(|after| after.split(SEPARATOR).next()).map(str::to_owned);
@@ -241,7 +277,7 @@ fn scan(
 
     'tenants: for tenant in tenants(&mut *session, query.tenant.as_deref())? {
         let end = format!("{tenant}{}", char::from(SEPARATOR as u8 + 1));
-        let start = entry(&tenant, &range.map(|range| range.start()).unwrap_or_default(), "");
+        let start = entry(&tenant, &walk.start(), "");
         // Entries hold no characters below the separator, so this is the next possible entry.
         let mut from = match &after_tenant {
             Some(before) if *before > tenant => continue,
@@ -260,7 +296,7 @@ fn scan(
                     ended = true;
                     break;
                 };
-                match range.map_or(Step::Inside, |range| range.step(sort)) {
+                match walk.step(sort) {
                     Step::Inside => {
                         from = format!("{found}{SEPARATOR}");
                         candidates.push((ViewKey { keyspace, tenant: tenant.clone(), id: id.to_owned() }, found));

@@ -216,6 +216,7 @@ impl ViewStore for RedisView {
         let optional = |ms: Option<i64>| ms.map(ms_digits).unwrap_or_default();
         call.arg(&stored_source).arg(digits(owner_epoch)).arg(ms_digits(next_offset));
         call.arg(optional(progress.watermark_ms)).arg(optional(progress.observed_ms)).arg(ms_digits(progress.applied_ms));
+        call.arg(Keyspace::ALL.len());
         for update in &updates {
             call.key(inner.key(&format!("rec:{}", update.key)));
             let index = Keyspace::ALL.iter().position(|keyspace| *keyspace == update.key.keyspace).unwrap_or_default();

@@ -6,16 +6,16 @@ use serde_json::Value;
 use crate::key::Part;
 use crate::reads::Record;
 
-fn number(document: Option<&Value>, field: &str) -> Option<f64> {
+pub(crate) fn number(document: Option<&Value>, field: &str) -> Option<f64> {
     document?.get(field)?.as_f64()
 }
 
-fn integer(document: Option<&Value>, field: &str) -> Option<i64> {
+pub(crate) fn integer(document: Option<&Value>, field: &str) -> Option<i64> {
     let value = document?.get(field)?;
     value.as_i64().or_else(|| value.as_f64().map(|number| number as i64))
 }
 
-fn text(document: Option<&Value>, field: &str) -> Option<String> {
+pub(crate) fn text(document: Option<&Value>, field: &str) -> Option<String> {
     document?.get(field)?.as_str().map(str::to_owned)
 }
 

@@ -33,12 +33,13 @@ pub struct Update {
 
 impl Update {
     /// Puts a document; `observed_ms` is its event time. Where the record is listed follows from the document: bins, trucks and
-    /// places by `latitude_deg` and `longitude_deg`, alerts by time while their `state` is not `cleared`.
+    /// places by `latitude_deg` and `longitude_deg`, alerts by time while their `state` is not `cleared`, risks by `risk`.
     pub fn put(key: ViewKey, part: Part, observed_ms: i64, document: &Value) -> Self {
         let number = |field: &str| document.get(field).and_then(Value::as_f64);
         let listing = match key.keyspace {
             Keyspace::Alert if document.get("state").and_then(Value::as_str) == Some("cleared") => Listing::Unlist,
             Keyspace::Alert => Listing::by_time(&key, observed_ms),
+            Keyspace::ChurnRisk | Keyspace::MaintenanceRisk => Listing::by_risk(&key, number("risk")),
             _ => Listing::by_place(&key, number("latitude_deg").zip(number("longitude_deg"))),
         };
         let observed_ms = observed_ms.max(0);

@@ -1,0 +1,165 @@
+//! The demo's risk models: a simulated past, before the demo's first day, goes through the churn and maintenance topologies
+//! that serve, and what comes out trains both models. Until then, and wherever a model is no better than the rule on
+//! the past's last part, the rule answers: a young history teaches less than a score card knows.
+
+use crate::Failure;
+use crate::edge::{CHURN_MODEL, MAINTENANCE_MODEL};
+use crate::train_risk::{History, Of};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+use ws_city::CityConfig;
+use ws_inference::GbdtPredictor;
+use ws_log::registry::Registry;
+use ws_models::{ModelStore, TrainedRisk};
+use ws_runtime::models::Models;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Size of the past that is lived through.
+#[derive(Clone, Copy, Debug)]
+pub struct Past {
+    /// Days.
+    pub days: i64,
+    /// Bins; three of them make a site, and every site has a customer.
+    pub bins: usize,
+    /// Trucks.
+    pub trucks: usize,
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self { days: 420, bins: 480, trucks: 16 }
+    }
+}
+
+/// What became of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    /// It was stored by an earlier start and answers now.
+    Loaded {
+        /// Version.
+        version: String,
+    },
+    /// Trained, better than the rule, stored and answering.
+    Answers {
+        /// Version.
+        version: String,
+        /// Log loss of model and rule on the past's last part.
+        log_loss: (f64, f64),
+    },
+    /// Trained and no better than the rule, which goes on answering.
+    RuleStays {
+        /// Log loss of model and rule on the past's last part.
+        log_loss: (f64, f64),
+    },
+    /// Too little to learn from; the rule goes on answering.
+    NotTrained {
+        /// Why.
+        why: String,
+    },
+}
+
+impl std::fmt::Display for Fate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fate::Loaded { version } => write!(f, "{version}, stored by an earlier start"),
+            Fate::Answers { version, log_loss: (model, rule) } => write!(f, "{version} answers: log loss {model:.4}, rule {rule:.4}"),
+            Fate::RuleStays { log_loss: (model, rule) } => write!(f, "the rule stays: log loss {rule:.4}, model {model:.4}"),
+            Fate::NotTrained { why } => write!(f, "the rule stays: {why}"),
+        }
+    }
+}
+
+/// Loads the risk models that the store holds; trains, judges and stores those that it does not. Both learn from one
+/// past. Returns what became of each, by model; empty when `stop` ended it.
+///
+/// # Errors
+/// When the store cannot be read or written, or the past cannot be computed.
+pub fn train_risks(
+    city: &CityConfig,
+    past: Past,
+    registry: &Arc<Registry>,
+    store: &ModelStore,
+    models: &Models,
+    stop: &AtomicBool,
+) -> Result<Vec<(&'static str, Fate)>, Failure> {
+    let (mut fates, mut wanted) = (Vec::new(), Vec::new());
+    for of in [Of::Churn, Of::Maintenance] {
+        match store.current(name(of))? {
+            Some(version) => {
+                models.put(name(of), Box::new(store.load(name(of), &version)?));
+                fates.push((name(of), Fate::Loaded { version }));
+            }
+            None => wanted.push(of),
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(fates);
+    }
+    let started = Instant::now();
+    // Positions teach neither of them: few will do.
+    let config = CityConfig {
+        start_ms: city.start_ms - past.days * DAY_MS,
+        bins: past.bins,
+        trucks: past.trucks,
+        sites_per_customer: 1,
+        position_interval_s: 300,
+        ..city.clone()
+    };
+    let Some(histories) = History::lived(&wanted, config, past.days, false, registry, stop)? else { return Ok(Vec::new()) };
+    let lived_s = started.elapsed().as_secs_f64();
+    for (of, history) in wanted.into_iter().zip(histories) {
+        let fate = match history.train(city.seed) {
+            Ok(trained) => take(&trained, name(of), store, models)?,
+            Err(e) => Fate::NotTrained { why: e.to_string() },
+        };
+        tracing::info!(model = name(of), past_days = past.days, lived_s, took_s = started.elapsed().as_secs_f64(), "{fate}");
+        fates.push((name(of), fate));
+    }
+    Ok(fates)
+}
+
+fn name(of: Of) -> &'static str {
+    match of {
+        Of::Churn => CHURN_MODEL,
+        Of::Maintenance => MAINTENANCE_MODEL,
+    }
+}
+
+/// Puts a model to work if it beats the rule.
+fn take(trained: &TrainedRisk, name: &'static str, store: &ModelStore, models: &Models) -> Result<Fate, Failure> {
+    let log_loss = (trained.report.model.log_loss, trained.report.rule.log_loss);
+    // Not a number is not better.
+    if log_loss.0 < log_loss.1 {
+        let version = trained.bundle.manifest.version.clone();
+        let predictor = GbdtPredictor::new(&trained.bundle)?;
+        store.save(&trained.bundle)?;
+        store.set_current(name, &version)?;
+        models.put(name, Box::new(predictor));
+        return Ok(Fate::Answers { version, log_loss });
+    }
+    Ok(Fate::RuleStays { log_loss })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::plans;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn a_short_past_leaves_the_rule_and_a_stop_ends_it_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, models, stop) = (ModelStore::new(dir.path()), Models::default(), AtomicBool::new(false));
+        let registry = plans::registry(None).unwrap();
+        let past = Past { days: 10, bins: 30, trucks: 4 };
+        let fates = train_risks(&CityConfig::default(), past, &registry, &store, &models, &stop).unwrap();
+        assert_eq!(fates.iter().map(|(name, _)| *name).collect::<Vec<_>>(), [CHURN_MODEL, MAINTENANCE_MODEL]);
+        assert!(fates.iter().all(|(_, fate)| matches!(fate, Fate::NotTrained { why } if why.contains("longer history"))), "{fates:?}");
+        assert!(models.version(CHURN_MODEL).is_none() && store.current(CHURN_MODEL).unwrap().is_none());
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(train_risks(&CityConfig::default(), Past::default(), &registry, &store, &models, &stop).unwrap(), []);
+    }
+}
