@@ -1,9 +1,10 @@
-//! The demo's model: a city's past days are replayed through the very topology that serves, and the features that
-//! come out train the model. The past is another stretch of the same city, before the demo's first day.
+//! The demo's models: a city's past days are replayed through the very topologies that serve, and the features that
+//! come out train the models. The past is another stretch of the same city, before the demo's first day.
 
 use super::producer::encode;
 use super::stopped;
-use crate::edge::{FILL_MODEL, RegistryEdge};
+use crate::demo_risks::{Fate, Past, train_risks};
+use crate::edge::{CHURN_MODEL, FILL_MODEL, MAINTENANCE_MODEL, RegistryEdge};
 use crate::process::ProcessStatus;
 use crate::train::{Features, fill_options};
 use crate::{Failure, plans};
@@ -39,7 +40,7 @@ pub fn features(city: &CityConfig, days: i64, bins: usize, registry: &Arc<Regist
     Ok(Some(features))
 }
 
-/// Trains, stores and puts the model to work.
+/// Puts the stored models to work, and trains those that are missing: fill first, as everything else follows from it.
 pub fn train(
     city: &CityConfig,
     registry: &Arc<Registry>,
@@ -49,6 +50,11 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
     let done = (|| -> Result<(), Failure> {
+        if let Some(version) = store.current(FILL_MODEL)? {
+            models.put(FILL_MODEL, Box::new(store.load(FILL_MODEL, &version)?));
+            return Ok(());
+        }
+        status.set_model_state(FILL_MODEL, "training");
         let Some(features) = features(city, DAYS, BINS, registry, stop)? else { return Ok(()) };
         let trained = train_fill(features.batches(), &fill_options(city.seed, city.start_ms))?;
         let version = trained.bundle.manifest.version.clone();
@@ -62,5 +68,17 @@ pub fn train(
         status.set_model_state(FILL_MODEL, "failed");
         tracing::error!(error = %e, "training failed; the heuristic rung goes on answering");
     }
-    done
+    done?;
+    let risks = [CHURN_MODEL, MAINTENANCE_MODEL];
+    risks.iter().for_each(|m| status.set_model_state(m, "training"));
+    let fates = train_risks(city, Past::default(), registry, store, models, stop).inspect_err(|_| risks.iter().for_each(|m| status.set_model_state(m, "failed")))?;
+    for (model, fate) in fates {
+        let state = match fate {
+            Fate::Loaded { .. } | Fate::Answers { .. } => "ready",
+            Fate::RuleStays { .. } => "the rule is better",
+            Fate::NotTrained { .. } => "too little history",
+        };
+        status.set_model_state(model, state);
+    }
+    Ok(())
 }

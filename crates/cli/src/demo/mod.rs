@@ -34,7 +34,20 @@ use ws_stream::worker::WorkerOptions;
 use ws_views::EmbeddedView;
 
 /// Topologies that run, the one that the status line tells first.
-const TOPOLOGIES: [&str; 3] = ["bin-fill", "churn", "maintenance"];
+const TOPOLOGIES: [&str; 4] = ["bin-fill", "churn", "maintenance", "outcome"];
+/// Topics that the view shows.
+const SHOWN: [&str; 10] = [
+    "bin.features",
+    "bin.forecast",
+    "bin.alert",
+    "vehicle.position",
+    "vehicle.status",
+    "ref.site",
+    "ref.facility",
+    "customer.churn-risk",
+    "contract.event",
+    "vehicle.maintenance-risk",
+];
 /// Partitions of every topic of the demo.
 const PARTITIONS: u32 = 4;
 /// How often the status line is written.
@@ -123,7 +136,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let projection = Projection {
         log: log.clone(),
         registry: registry.clone(),
-        topics: ["bin.features", "bin.forecast", "bin.alert", "vehicle.position", "vehicle.status", "ref.site", "ref.facility"].map(String::from).to_vec(),
+        topics: SHOWN.map(String::from).to_vec(),
         owner_epoch: now_ms() as u64,
         changes: server.changes.clone(),
         rejected,
@@ -141,19 +154,20 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
         })?
     };
 
+    let scoring = status.scores.follow(log.clone(), registry.clone(), stop.clone())?;
+
     let started = Instant::now();
     let backfilled = producer.backfill(args.backfill_h, &stop)?;
     status.event_now_ms.store(producer.now_ms(), Ordering::Relaxed);
     println!("  back-fill {backfilled} events of {} h in {:.1} s", args.backfill_h, started.elapsed().as_secs_f64());
     let training = if args.no_model {
         None
-    } else if let Some(version) = store.current(FILL_MODEL)? {
-        models.put(FILL_MODEL, Box::new(store.load(FILL_MODEL, &version)?));
-        println!("  model     {version}, stored by an earlier start");
-        None
     } else {
-        println!("  model     training on simulated history; until then the heuristic rung answers");
-        status.set_model_state(FILL_MODEL, "training");
+        if let Some(version) = store.current(FILL_MODEL)? {
+            println!("  models    {version} and others, stored by an earlier start");
+        } else {
+            println!("  models    training on simulated history; until then the heuristic rung answers");
+        }
         let (models, status, stop) = (models.clone(), status.clone(), stop.clone());
         Some(std::thread::Builder::new().name("train".into()).spawn(move || history::train(&config, &registry, &store, &models, &status, &stop))?)
     };
@@ -198,6 +212,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     if let Some(t) = training {
         t.join().map_err(|_| "training panicked")?.map_err(|e| e.to_string())?;
     }
+    scoring.join().map_err(|_| "scoring panicked")?;
     server.join()?;
     told::summary(&last);
     Ok(())
