@@ -79,7 +79,7 @@ pub struct PipelineStatus {
     pub events_per_s: Option<f64>,
     /// How far processing is behind the input, wall-clock ms.
     pub lag_ms: Option<u64>,
-    /// 99th percentile of it over the last hour, sampled once a second.
+    /// 99th percentile of it over the last hour, sampled once a second since it had caught up with its back-log.
     pub lag_p99_ms: Option<u64>,
     /// Input records not read yet.
     pub lag_rows: Option<u64>,

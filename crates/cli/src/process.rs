@@ -20,6 +20,9 @@ const RUNGS: [&str; 5] = ["model", "cached", "heuristic", "simplified", "manual"
 const LAG_SAMPLES: usize = 3_600;
 /// Time between two of them.
 const SAMPLE: Duration = Duration::from_secs(1);
+/// A topology has caught up with its back-log when it is no more than this behind: lag before that tells how long the
+/// back-log was, not how quick the topology is.
+const CAUGHT_UP_MS: u64 = 2_000;
 /// State of a model that nobody has spoken of.
 const MISSING: &str = "missing";
 
@@ -47,7 +50,13 @@ pub struct TopologyStatus {
     /// State of its model, in words: ready, training, missing, failed.
     model_state: Mutex<String>,
     rates: Mutex<Rates>,
-    lags_ms: Mutex<VecDeque<u64>>,
+    lags: Mutex<Lags>,
+}
+
+#[derive(Default)]
+struct Lags {
+    caught_up: bool,
+    ms: VecDeque<u64>,
 }
 
 #[derive(Default)]
@@ -86,11 +95,15 @@ impl ProcessStatus {
         let now_ms = self.event_now_ms();
         for t in &self.topologies {
             let Some(lag_ms) = t.lag_ms(&t.board.summary(), now_ms) else { continue };
-            let mut lags = t.lags_ms.lock().unwrap_or_else(PoisonError::into_inner);
-            if lags.len() == LAG_SAMPLES {
-                lags.pop_front();
+            let mut lags = t.lags.lock().unwrap_or_else(PoisonError::into_inner);
+            if !lags.caught_up && lag_ms <= CAUGHT_UP_MS {
+                lags.caught_up = true;
+                lags.ms.clear();
             }
-            lags.push_back(lag_ms);
+            if lags.ms.len() == LAG_SAMPLES {
+                lags.ms.pop_front();
+            }
+            lags.ms.push_back(lag_ms);
         }
     }
 }
@@ -105,7 +118,7 @@ impl TopologyStatus {
             speed,
             model_state: Mutex::new(MISSING.into()),
             rates: Mutex::default(),
-            lags_ms: Mutex::default(),
+            lags: Mutex::default(),
         }
     }
 
@@ -131,7 +144,7 @@ impl TopologyStatus {
     }
 
     fn lag_p99_ms(&self) -> Option<u64> {
-        let mut lags: Vec<u64> = self.lags_ms.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let mut lags: Vec<u64> = self.lags.lock().unwrap_or_else(PoisonError::into_inner).ms.iter().copied().collect();
         lags.sort_unstable();
         let last = lags.len().checked_sub(1)?;
         lags.get((last as f64 * 0.99).ceil() as usize).copied()
