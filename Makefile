@@ -27,6 +27,11 @@ sim: setup ## the simulator: SEEDS=n runs with faults, nothing lost, twice or re
 	@cargo build -p ws-cli --bin wastestream
 	@$(WASTESTREAM) sim --seeds $(SEEDS) $(ARGS)
 
+.PHONY: effect
+effect: setup ## simulated: fixed rounds, threshold, pipeline, clairvoyant at equal overflow; about an hour, goes on where it was
+	@cargo build -p ws-cli --bin wastestream
+	@$(WASTESTREAM) effect --markdown docs/effect.md $(ARGS)
+
 .PHONY: bench
 bench: bench-peers ## the benchmarks there are: bench-peers
 

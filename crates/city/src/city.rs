@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::calendar::{HOUR_MS, LocalClock};
-use crate::config::CityConfig;
+use crate::config::{CityConfig, ROUNDS_TARGET_LEVEL};
 use crate::congestion::Congestion;
 use crate::customers::Office;
 use crate::driving::Drive;
@@ -55,6 +55,8 @@ pub(crate) enum Action {
     TruckTick(usize, u64),
     /// Truck, number of the duty: it sends its diagnostics.
     TruckDiagnose(usize, u64),
+    /// Truck, number of the route: it leaves for the route it was given.
+    Depart(usize, u64),
     Hour,
     /// Local day: in its evening the shifts of the next day are published.
     Evening(i64),
@@ -142,7 +144,10 @@ impl City {
         let weather = Weather::new(config.seed, config.latitude_deg < 0.0);
         let fill = FillModel::new(config.seed, clock, weather);
         let trucks = Truck::fleet(&config, &layout, &streets);
-        let rounds = Rounds::new(&config, &layout, &trucks.iter().map(|truck| truck.depot).collect::<Vec<_>>());
+        let depots: Vec<usize> = trucks.iter().map(|truck| truck.depot).collect();
+        let rounds = Rounds::new(&config, &layout, &depots);
+        // What is in the containers must not depend on how often they will be visited.
+        let usual = Rounds::new(&CityConfig { rounds_target_level: ROUNDS_TARGET_LEVEL, ..config.clone() }, &layout, &depots);
         let next_visits = (0..layout.sites.len()).map(|site| rounds.next_visit_ms(&fill.clock, site, start_ms)).collect();
         let container_indexes = layout.containers.iter().enumerate().map(|(index, container)| (container.id.clone(), index)).collect();
         let mut city = City {
@@ -173,7 +178,7 @@ impl City {
             next_visits,
             container_indexes,
         };
-        city.fill_containers();
+        city.fill_containers(&usual);
         for container in 0..city.layout.containers.len() {
             let device = city.add_device(Some(container), start_ms);
             city.device_on.push(device);
@@ -186,12 +191,12 @@ impl City {
         city
     }
 
-    /// Containers as they stand at the start, after the last planned visit to their site.
-    fn fill_containers(&mut self) {
+    /// Containers as they stand at the start, after the last visit to their site by the usual rounds.
+    fn fill_containers(&mut self, usual: &Rounds) {
         let start_ms = self.config.start_ms;
         for (index, container) in self.layout.containers.iter().enumerate() {
             let mut rng = Rng::derive(self.config.seed, "contents", index as u64);
-            let visit_ms = self.rounds.last_visit_ms(&self.fill.clock, container.site, start_ms).unwrap_or(start_ms - 24 * HOUR_MS);
+            let visit_ms = usual.last_visit_ms(&self.fill.clock, container.site, start_ms).unwrap_or(start_ms - 24 * HOUR_MS);
             let emptied_ms = (visit_ms + rng.int(-20, 20) * 60_000).min(start_ms - 60_000);
             let left = rng.between(0.0, 0.03);
             self.history.emptyings.push(Emptying {
@@ -259,6 +264,7 @@ impl City {
             Action::TruckWake(truck, token) => self.on_truck_wake(truck, token),
             Action::TruckTick(truck, token) => self.on_truck_tick(truck, token),
             Action::TruckDiagnose(truck, duty) => self.on_truck_diagnose(truck, duty),
+            Action::Depart(truck, number) => self.on_depart(truck, number),
             Action::Hour => self.on_hour(),
             Action::Evening(day) => self.on_evening(day),
             Action::Midnight(day) => self.on_midnight(day),

@@ -5,6 +5,19 @@
 
 use chrono_tz::Tz;
 
+/// Who tells the trucks where to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dispatch {
+    /// The city's own fixed rounds.
+    #[default]
+    Fixed,
+    /// Whoever calls [`crate::City::dispatch`]: without a route a truck stays in its depot.
+    External,
+}
+
+/// Level of its fastest container that a site is planned for, unless configured otherwise.
+pub(crate) const ROUNDS_TARGET_LEVEL: f64 = 0.74;
+
 /// Size, place, time and seed of a city.
 #[derive(Debug, Clone)]
 pub struct CityConfig {
@@ -38,6 +51,13 @@ pub struct CityConfig {
     pub sites_per_customer: usize,
     /// Seconds between the positions of a truck that drives; one that stands with its engine on sends one a minute. 5 to 300.
     pub position_interval_s: i64,
+    /// Who tells the trucks where to go.
+    pub dispatch: Dispatch,
+    /// All shifts begin in the morning; otherwise they are spread over three, if there are three trucks.
+    pub one_shift: bool,
+    /// Level that fixed rounds let the fastest container of a site reach by what the planner believes: the higher, the fewer
+    /// visits. What the containers hold at the start and how they fill does not depend on it. 0.05 to 5.
+    pub rounds_target_level: f64,
     /// ISO 4217 code of all prices.
     pub currency: String,
     /// How often things go wrong.
@@ -62,6 +82,9 @@ impl Default for CityConfig {
             median_fill_days: 3.2,
             sites_per_customer: 5,
             position_interval_s: 30,
+            dispatch: Dispatch::Fixed,
+            one_shift: false,
+            rounds_target_level: ROUNDS_TARGET_LEVEL,
             currency: "AUD".to_owned(),
             faults: FaultRates::default(),
         }
@@ -79,6 +102,7 @@ impl CityConfig {
         self.history_days = self.history_days.max(1);
         self.radius_m = self.radius_m.max(500.0);
         self.position_interval_s = self.position_interval_s.clamp(5, 300);
+        self.rounds_target_level = if self.rounds_target_level.is_finite() { self.rounds_target_level.clamp(0.05, 5.0) } else { ROUNDS_TARGET_LEVEL };
         self.median_fill_days = self.median_fill_days.clamp(0.5, 14.0);
         self
     }

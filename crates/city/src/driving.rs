@@ -106,7 +106,10 @@ impl City {
             return;
         };
         let to = match goal {
-            Goal::Stop => self.streets.sites[duty.stops[duty.next].0],
+            Goal::Stop => match duty.stop() {
+                Some((site, ..)) => self.streets.sites[site],
+                None => return,
+            },
             Goal::Tip(facility) => self.streets.disposals[facility],
             Goal::Home => self.streets.depots[self.trucks[index].depot],
         };
@@ -178,6 +181,9 @@ impl City {
         let now = leg.at(graph, now_ms);
         truck.on = now.on;
         truck.odometer_m += now.driven_m;
+        if let Some(duty) = truck.duty.as_mut() {
+            duty.tally.driven_m += now.driven_m;
+        }
         truck.engine_h += (now_ms - leg.depart_ms) as f64 / 3.6e6;
         truck.fuel_level = (truck.fuel_level - now.driven_m / 1_000.0 * 0.45 / TANK_L).max(0.02);
         truck.health.work((now_ms - leg.depart_ms) as f64 / 3.6e6);

@@ -38,6 +38,10 @@ pub(crate) struct Truck {
     /// When it last sent its position.
     pub position_ms: i64,
     pub duty: Option<Duty>,
+    /// The route that it will leave for.
+    pub standing: Option<StandingRoute>,
+    /// Routes that it was given so far.
+    pub routes_given: u64,
     pub lift_cycles: i64,
     pub duties: u64,
     pub token: u64,
@@ -57,9 +61,9 @@ pub(crate) struct Duty {
     pub driver_id: String,
     pub crew_size: i64,
     pub started_ms: i64,
-    /// (site, planned arrival UTC ms)
-    pub stops: Vec<(usize, i64)>,
-    /// Stop that is driven to or served.
+    /// What it has done and is to do, in order.
+    pub orders: Vec<Order>,
+    /// The order that is driven to or carried out.
     pub next: usize,
     /// Container of the stop that comes next.
     pub container: usize,
@@ -72,6 +76,87 @@ pub(crate) struct Duty {
     pub outage: Option<(i64, i64)>,
     /// Until when its clock is behind, and by how much, ms: then the clock is set right and times repeat.
     pub clock_behind: Option<(i64, i64)>,
+    /// What it did so far.
+    pub tally: DutyDone,
+}
+
+/// One thing that a truck is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Order {
+    pub task: Task,
+    /// Planned arrival, UTC ms.
+    pub planned_ms: i64,
+}
+
+/// What an order is about.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Task {
+    /// Containers of a site are emptied.
+    Collect { site: usize, containers: Vec<usize> },
+    /// The load is tipped at a disposal site.
+    Tip(usize),
+    /// The break is taken.
+    Break,
+}
+
+impl Order {
+    /// The site, if it is a stop.
+    pub(crate) fn site(&self) -> Option<usize> {
+        match self.task {
+            Task::Collect { site, .. } => Some(site),
+            Task::Tip(_) | Task::Break => None,
+        }
+    }
+}
+
+impl Duty {
+    /// The stop at hand: site, its containers of this visit, planned arrival.
+    pub(crate) fn stop(&self) -> Option<(usize, &[usize], i64)> {
+        let order = self.orders.get(self.next)?;
+        match &order.task {
+            Task::Collect { site, containers } => Some((*site, containers, order.planned_ms)),
+            Task::Tip(_) | Task::Break => None,
+        }
+    }
+
+    /// Number of the stop at hand among the stops of the round, from 1.
+    pub(crate) fn sequence(&self) -> usize {
+        self.orders[..self.next.min(self.orders.len())].iter().filter(|order| order.site().is_some()).count() + 1
+    }
+}
+
+/// What a truck did from leaving its depot to coming home.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DutyDone {
+    /// Truck.
+    pub vehicle_id: String,
+    /// When it began, UTC ms.
+    pub started_ms: i64,
+    /// When it was home, UTC ms; before that, 0.
+    pub ended_ms: i64,
+    /// Metres driven.
+    pub driven_m: f64,
+    /// Sites at which the crew did its work.
+    pub sites_served: usize,
+    /// Sites left out: blocked, closed off, breakdown, end of the shift.
+    pub sites_skipped: usize,
+    /// Containers emptied.
+    pub containers_emptied: usize,
+    /// Trips to a disposal site.
+    pub disposals: usize,
+    /// Fullest that it was, share of its payload or body, whichever is more.
+    pub peak_load: f64,
+    /// Load with which it came home, kg.
+    pub load_home_kg: f64,
+}
+
+/// A route given to a truck that has not left.
+#[derive(Debug, Clone)]
+pub(crate) struct StandingRoute {
+    pub route_id: String,
+    pub orders: Vec<Order>,
+    /// Number by which its departure is known.
+    pub number: u64,
 }
 
 /// Where a truck drives to.
@@ -108,6 +193,8 @@ impl Truck {
                     load_kg: [0.0; 4],
                     load_l: 0.0,
                     duty: None,
+                    standing: None,
+                    routes_given: 0,
                     lift_cycles: (odometer_m / 400.0) as i64,
                     duties: 0,
                     token: 0,

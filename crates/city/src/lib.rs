@@ -11,6 +11,7 @@ mod city;
 mod config;
 mod congestion;
 mod customers;
+mod dispatch;
 mod driving;
 mod events;
 mod events_office;
@@ -36,6 +37,8 @@ mod world;
 #[cfg(test)]
 mod tests_contract;
 #[cfg(test)]
+mod tests_dispatch;
+#[cfg(test)]
 mod tests_faults;
 #[cfg(test)]
 mod tests_life;
@@ -43,8 +46,10 @@ mod tests_life;
 mod tests_roads;
 
 pub use city::{City, Event};
-pub use config::{CityConfig, FaultRates};
+pub use config::{CityConfig, Dispatch, FaultRates};
+pub use dispatch::{DispatchError, PlannedRoute, PlannedVisit, Visit};
 pub use driving::Drive;
 pub use faults::{Fault, FaultKind};
+pub use fleet::DutyDone;
 pub use layout::{District, Stream};
 pub use truth::{Emptying, Truth};

@@ -4,7 +4,7 @@ use crate::calendar::{DAY_MS, MINUTE_MS, SECOND_MS};
 use crate::city::{Action, City};
 use crate::events_vehicles::{Diagnosis, Doing, ShiftChange, WorkOrder, shift_event, vehicle_diagnostics, vehicle_status, workorder_event};
 use crate::faults::FaultKind;
-use crate::fleet::{Phase, TANK_L};
+use crate::fleet::{Order, Phase, TANK_L};
 use crate::health::PARTS;
 
 impl City {
@@ -45,7 +45,7 @@ impl City {
 
     pub(crate) fn tell_status(&mut self, index: usize, status: &'static str) {
         let truck = &self.trucks[index];
-        let next = truck.duty.as_ref().and_then(|duty| duty.stops.get(duty.next)).map(|(site, _)| self.layout.sites[*site].id.as_str());
+        let next = truck.duty.as_ref().and_then(|duty| duty.orders[duty.next.min(duty.orders.len())..].iter().find_map(Order::site)).map(|site| self.layout.sites[site].id.as_str());
         let doing = Doing {
             status,
             load_kg: truck.total_kg(),

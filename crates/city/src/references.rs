@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::calendar::{DAY_MS, HOUR_MS, day_text};
 use crate::city::{City, Event};
+use crate::config::Dispatch;
 use crate::customers::Customer;
 use crate::events::{Draft, Stamp, facility_status, rounded};
 use crate::events_office::{ContractChange, consent_event, contract_event};
@@ -306,7 +307,7 @@ impl City {
     pub(crate) fn shifts_of(&self, day: i64, valid_from_ms: i64) -> Vec<Draft> {
         let clock = &self.fill.clock;
         (0..self.trucks.len())
-            .filter(|truck| !self.rounds.stops_on(clock, *truck, day).is_empty())
+            .filter(|truck| self.config.dispatch == Dispatch::External || !self.rounds.stops_on(clock, *truck, day).is_empty())
             .map(|index| {
                 let truck = &self.trucks[index];
                 let starts_ms = clock.utc_ms(day, SHIFT_STARTS_MS[self.rounds.truck_shift[index]]);

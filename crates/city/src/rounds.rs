@@ -4,7 +4,7 @@
 //! cannot know (moods, festivals, breakdowns) makes containers overflow.
 
 use crate::calendar::{HOUR_MS, LocalClock, MINUTE_MS, SECOND_MS, weekday};
-use crate::config::CityConfig;
+use crate::config::{CityConfig, ROUNDS_TARGET_LEVEL};
 use crate::layout::{District, Layout, Point};
 use crate::rng::Rng;
 
@@ -18,8 +18,6 @@ pub(crate) const PLANNED_MPS: f64 = 7.0;
 pub(crate) const STOP_MS: i64 = 100 * SECOND_MS;
 /// Planned time of one container.
 pub(crate) const CONTAINER_MS: i64 = 80 * SECOND_MS;
-/// Level that the planner aims at for the fastest container of a site.
-const TARGET_LEVEL: f64 = 0.74;
 
 /// A stop of a round.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +57,8 @@ const PATTERNS: [(u32, &[&[usize]]); 5] = [
 impl Rounds {
     pub(crate) fn new(config: &CityConfig, layout: &Layout, truck_depots: &[usize]) -> Rounds {
         let mut rng = Rng::derive(config.seed, "rounds", 0);
-        let one_shift = truck_depots.len() < SHIFT_STARTS_MS.len();
-        let mut sites: Vec<SiteRhythm> = (0..layout.sites.len()).map(|site| rhythm(layout, site, one_shift, &mut rng)).collect();
+        let one_shift = config.one_shift || truck_depots.len() < SHIFT_STARTS_MS.len();
+        let mut sites: Vec<SiteRhythm> = (0..layout.sites.len()).map(|site| rhythm(config, layout, site, one_shift, &mut rng)).collect();
         let truck_shift = share_trucks(&sites, truck_depots.len(), one_shift);
         let mut stops = vec![vec![Vec::new(); truck_depots.len()]; 7];
         for (day, stops_of_day) in stops.iter_mut().enumerate() {
@@ -119,7 +117,7 @@ pub(crate) fn planned_drive_ms(from: Point, to: Point) -> i64 {
     (from.street_m(to) / PLANNED_MPS * SECOND_MS as f64) as i64
 }
 
-fn rhythm(layout: &Layout, site: usize, one_shift: bool, rng: &mut Rng) -> SiteRhythm {
+fn rhythm(config: &CityConfig, layout: &Layout, site: usize, one_shift: bool, rng: &mut Rng) -> SiteRhythm {
     let fastest = layout.sites[site].containers.iter().map(|c| layout.containers[*c].fill.rate_per_h).fold(0.0, f64::max);
     let believed_per_h = fastest * rng.lognormal(1.0, 0.15);
     let district = layout.zones[layout.sites[site].zone].district;
@@ -137,7 +135,19 @@ fn rhythm(layout: &Layout, site: usize, one_shift: bool, rng: &mut Rng) -> SiteR
         District::Park => 1.25,
         District::Nightlife => 1.25,
     };
-    let fits = |gap_h: f64| believed_per_h * busy * gap_h <= TARGET_LEVEL;
+    let believed_per_h = believed_per_h * busy;
+    let usual = pattern(believed_per_h, shift, one_shift, ROUNDS_TARGET_LEVEL, rng);
+    if config.rounds_target_level == ROUNDS_TARGET_LEVEL {
+        return usual;
+    }
+    // From a stream of its own: the target must not change what is drawn for the sites that follow.
+    let mut own = Rng::derive(config.seed, "rhythm", site as u64);
+    pattern(believed_per_h, shift, one_shift, config.rounds_target_level, &mut own)
+}
+
+/// The rarest pattern with which a site is believed not to rise above the target.
+fn pattern(believed_per_h: f64, shift: usize, one_shift: bool, target_level: f64, rng: &mut Rng) -> SiteRhythm {
+    let fits = |gap_h: f64| believed_per_h * gap_h <= target_level;
     for (visits_per_week, variants) in PATTERNS {
         let days = variants[rng.index(variants.len())];
         if fits(longest_gap_h(days)) || (visits_per_week == 7 && (one_shift || fits(20.0))) {

@@ -4,6 +4,7 @@
 
 use crate::calendar::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::city::City;
+use crate::config::Dispatch;
 use crate::events::{Collection, collection_event, container_event, contamination_event};
 use crate::faults::FaultKind;
 use crate::references::schedule_reference;
@@ -29,7 +30,9 @@ impl City {
             return;
         };
         duty.arrived_ms = now_ms;
-        let site = duty.stops[duty.next].0;
+        let Some((site, ..)) = duty.stop() else {
+            return;
+        };
         // After tipping in the middle of a stop the truck comes back for the rest.
         let first_time = duty.container == 0;
         let closed = self.is_closed_off(site);
@@ -57,19 +60,23 @@ impl City {
         let Some(duty) = self.trucks[index].duty.as_ref() else {
             return;
         };
-        let (site, planned_ms) = duty.stops[duty.next];
-        if let Some(container) = self.layout.sites[site].containers.get(duty.container).copied() {
+        let Some((site, containers, planned_ms)) = duty.stop() else {
+            return;
+        };
+        let here = containers.len();
+        if let Some(container) = containers.get(duty.container).copied() {
             self.serve(index, site, container);
         }
-        let here = self.layout.sites[site].containers.len();
         let fullness = self.trucks[index].fullness();
         let Some(duty) = self.trucks[index].duty.as_mut() else {
             return;
         };
+        duty.tally.peak_load = duty.tally.peak_load.max(fullness);
         duty.container += 1;
         if duty.container >= here {
             duty.container = 0;
             duty.next += 1;
+            duty.tally.sites_served += 1;
             self.reschedule(site, planned_ms);
             self.go_on(index);
         } else if fullness > 1.0 {
@@ -129,7 +136,7 @@ impl City {
                 weight_kg,
                 volume_l: taken_l,
                 scan,
-                stop_sequence: duty.next + 1,
+                stop_sequence: duty.sequence(),
                 service_s: ((now_ms - duty.arrived_ms) / SECOND_MS) as f64,
                 at: self.layout.degrees(self.layout.sites[site].at),
             });
@@ -190,6 +197,9 @@ impl City {
         contents.emptied.push((now_ms, left));
         contents.known_ms = now_ms;
         contents.poured = left;
+        if let Some(duty) = self.trucks[index].duty.as_mut() {
+            duty.tally.containers_emptied += 1;
+        }
         self.history.emptyings.push(Emptying {
             container_id: self.layout.containers[container].id.clone(),
             at_ms: now_ms,
@@ -207,12 +217,16 @@ impl City {
         let Some(duty) = self.trucks[index].duty.as_mut() else {
             return;
         };
-        let (site, planned_ms) = duty.stops[duty.next];
+        let Some((site, containers, planned_ms)) = duty.stop() else {
+            return;
+        };
+        let containers = containers.to_vec();
         let first = std::mem::take(&mut duty.container);
-        let (sequence, route_id) = (duty.next + 1, duty.route_id.clone());
+        let (sequence, route_id) = (duty.sequence(), duty.route_id.clone());
         duty.next += 1;
+        duty.tally.sites_skipped += 1;
         let vehicle_id = self.trucks[index].id.clone();
-        for container in self.layout.sites[site].containers.clone().into_iter().skip(first) {
+        for container in containers.into_iter().skip(first) {
             let draft = collection_event(&Collection {
                 container_id: &self.layout.containers[container].id,
                 site_id: &self.layout.sites[site].id,
@@ -236,15 +250,19 @@ impl City {
 
     /// Books every stop that is left of the round as skipped.
     pub(crate) fn leave_out_the_rest(&mut self, index: usize, reason: &'static str) {
-        while self.trucks[index].duty.as_ref().is_some_and(|duty| duty.next < duty.stops.len()) {
-            self.skip_site(index, reason);
+        while let Some(duty) = self.trucks[index].duty.as_mut().filter(|duty| duty.next < duty.orders.len()) {
+            if duty.stop().is_some() { self.skip_site(index, reason) } else { duty.next += 1 }
         }
     }
 
     /// The visit planned at `planned_ms` is over, one way or the other: publishes the next one.
     pub(crate) fn reschedule(&mut self, site: usize, planned_ms: i64) {
         let now_ms = self.now_ms;
-        let next_ms = self.rounds.next_visit_ms(&self.fill.clock, site, planned_ms.max(now_ms));
+        let clock = &self.fill.clock;
+        let after_ms = planned_ms.max(now_ms);
+        // Who comes at another hour than the round would have come has been there today.
+        let after_ms = if self.config.dispatch == Dispatch::External { clock.utc_ms(clock.day(after_ms) + 1, 0) - 1 } else { after_ms };
+        let next_ms = self.rounds.next_visit_ms(clock, site, after_ms);
         self.next_visits[site] = next_ms;
         let draft = schedule_reference(&self.layout.sites[site].id, self.layout.main_stream(site), next_ms, self.rounds.interval_h(site), now_ms);
         self.emit_now(draft, "planning");

@@ -7,7 +7,7 @@ use crate::calendar::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::city::{Action, City};
 use crate::events_vehicles::{Weighing, fuel_event, weighbridge_ticket};
 use crate::faults::FaultKind;
-use crate::fleet::{Duty, Goal, Phase, TANK_L, driver_of, shift_id_of};
+use crate::fleet::{Duty, DutyDone, Goal, Order, Phase, TANK_L, Task, driver_of, shift_id_of};
 use crate::health::Health;
 use crate::layout::Stream;
 use crate::rounds::{SHIFT_STARTS_MS, STOP_MS};
@@ -16,26 +16,38 @@ use crate::rounds::{SHIFT_STARTS_MS, STOP_MS};
 const LONGEST_DUTY_MS: i64 = 9 * HOUR_MS + 30 * MINUTE_MS;
 /// Duty after which the crew takes its break.
 const BREAK_AFTER_MS: i64 = 4 * HOUR_MS;
+/// The same when a break is told for later.
+const BREAK_AT_LAST_MS: i64 = 5 * HOUR_MS + 30 * MINUTE_MS;
 /// Share of the payload at which a truck goes to tip.
 const FULL_SHARE: f64 = 0.95;
+/// Below this share it has nothing to tip.
+const EMPTY_SHARE: f64 = 0.02;
 
 impl City {
     pub(crate) fn on_shift_start(&mut self, index: usize, day: i64, from_ms: i64) {
         let clock = &self.fill.clock;
         let shift_ms = clock.utc_ms(day, SHIFT_STARTS_MS[self.rounds.truck_shift[index]]);
         let planned = self.rounds.stops_on(clock, index, day);
-        let stops: Vec<(usize, i64)> =
-            planned.iter().map(|stop| (stop.site, shift_ms + stop.offset_ms)).filter(|(_, planned_ms)| *planned_ms > from_ms).collect();
-        if stops.is_empty() {
-            return;
+        let stops = planned.iter().map(|stop| (stop.site, shift_ms + stop.offset_ms)).filter(|(_, planned_ms)| *planned_ms > from_ms);
+        let whole = |site: usize| Task::Collect { site, containers: self.layout.sites[site].containers.clone() };
+        let orders: Vec<Order> = stops.map(|(site, planned_ms)| Order { task: whole(site), planned_ms }).collect();
+        if !orders.is_empty() {
+            let route_id = format!("round-{}-{}", self.trucks[index].id, crate::calendar::weekday(day) + 1);
+            self.start_duty(index, day, route_id, orders);
         }
+    }
+
+    /// The truck leaves its depot with something to do.
+    pub(crate) fn start_duty(&mut self, index: usize, day: i64, route_id: String, orders: Vec<Order>) {
         let now_ms = self.now_ms;
         let truck = &mut self.trucks[index];
         let shift_id = shift_id_of(&truck.id, day);
         if truck.duty.is_some() {
             // Still out, or broken down: nobody drives this round.
-            for (site, planned_ms) in stops {
-                self.reschedule(site, planned_ms);
+            for order in orders {
+                if let Some(site) = order.site() {
+                    self.reschedule(site, order.planned_ms);
+                }
             }
             return;
         }
@@ -50,12 +62,12 @@ impl City {
             .chance(self.config.faults.clock_behind_per_truck_day)
             .then(|| (now_ms + truck.gps_rng.int(10 * MINUTE_MS, HOUR_MS), truck.gps_rng.int(HOUR_MS, 9 * HOUR_MS)));
         truck.duty = Some(Duty {
-            route_id: format!("round-{}-{}", truck.id, crate::calendar::weekday(day) + 1),
+            route_id,
             shift_id,
             driver_id: driver_of(index, day),
             crew_size: 2,
             started_ms: now_ms,
-            stops,
+            orders,
             next: 0,
             container: 0,
             arrived_ms: now_ms,
@@ -65,6 +77,7 @@ impl City {
             broken: false,
             outage,
             clock_behind,
+            tally: DutyDone { vehicle_id: truck.id.clone(), started_ms: now_ms, ..DutyDone::default() },
         });
         let (duties, id) = (truck.duties, truck.id.clone());
         if let Some((until_ms, _)) = clock_behind {
@@ -96,20 +109,44 @@ impl City {
         let Some(duty) = self.trucks[index].duty.as_mut() else {
             return;
         };
-        if duty.next >= duty.stops.len() {
-            if fullness > 0.02 { self.go_tip(index) } else { self.drive(index, Goal::Home) }
-        } else if !duty.had_break && now_ms - duty.started_ms > BREAK_AFTER_MS {
-            duty.had_break = true;
-            duty.phase = Phase::Break;
-            let length_ms = self.trucks[index].rng.int(30 * MINUTE_MS, 45 * MINUTE_MS);
-            self.tell_shift(index, "break_started", None);
-            self.tell_status(index, "on_break");
-            self.wake_in(index, length_ms);
-        } else if fullness > FULL_SHARE {
-            self.go_tip(index);
-        } else {
-            self.drive(index, Goal::Stop);
+        // What was told and is done already (the break of who was hungry, the trip of who was full) is left out.
+        while duty.orders.get(duty.next).is_some_and(|order| match order.task {
+            Task::Collect { .. } => false,
+            Task::Tip(_) => fullness < EMPTY_SHARE,
+            Task::Break => duty.had_break,
+        }) {
+            duty.next += 1;
         }
+        let ahead = &duty.orders[duty.next..];
+        let hungry_ms = if ahead.iter().any(|order| order.task == Task::Break) { BREAK_AT_LAST_MS } else { BREAK_AFTER_MS };
+        let Some(order) = ahead.first() else {
+            return if fullness > EMPTY_SHARE { self.go_tip(index) } else { self.drive(index, Goal::Home) };
+        };
+        match order.task {
+            _ if !duty.had_break && now_ms - duty.started_ms > hungry_ms => self.start_break(index),
+            Task::Break => {
+                duty.next += 1;
+                self.start_break(index);
+            }
+            Task::Tip(facility) => {
+                duty.next += 1;
+                self.drive(index, Goal::Tip(facility));
+            }
+            Task::Collect { .. } if fullness > FULL_SHARE => self.go_tip(index),
+            Task::Collect { .. } => self.drive(index, Goal::Stop),
+        }
+    }
+
+    fn start_break(&mut self, index: usize) {
+        let Some(duty) = self.trucks[index].duty.as_mut() else {
+            return;
+        };
+        duty.had_break = true;
+        duty.phase = Phase::Break;
+        let length_ms = self.trucks[index].rng.int(30 * MINUTE_MS, 45 * MINUTE_MS);
+        self.tell_shift(index, "break_started", None);
+        self.tell_status(index, "on_break");
+        self.wake_in(index, length_ms);
     }
 
     /// To the nearest disposal site that is open; to the nearest one if none is.
@@ -199,6 +236,9 @@ impl City {
         if let Some(duty) = truck.duty.as_mut() {
             duty.phase = Phase::Tipping(facility);
         }
+        if let Some(duty) = truck.duty.as_mut() {
+            duty.tally.disposals += 1;
+        }
         self.tell_status(index, "disposing");
         self.wake_in(index, takes_ms);
     }
@@ -243,7 +283,9 @@ impl City {
         self.tell_status(index, "parked");
         self.tell_shift(index, "ended", paid_s);
         let truck = &mut self.trucks[index];
-        truck.duty = None;
+        let load_home_kg = truck.total_kg();
+        let done = truck.duty.take().map(|duty| DutyDone { ended_ms: now_ms, load_home_kg, ..duty.tally });
+        self.history.duties.extend(done);
         truck.token += 1;
         let replaced = truck.health.replace_in_time(&mut truck.rng);
         if truck.fuel_level < 0.45 {

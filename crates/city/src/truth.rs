@@ -1,11 +1,12 @@
 //! What really happened, beside what the events say: levels at any time, every emptying, every fault, every true mounting.
 
 use crate::billing::NOTICE_DAYS;
-use crate::calendar::DAY_MS;
+use crate::calendar::{DAY_MS, HOUR_MS};
 use crate::city::City;
 use crate::driving::Drive;
 use crate::faults::{Fault, FaultKind};
-use crate::fill::physical_level;
+use crate::fill::{FillSpec, physical_level};
+use crate::fleet::DutyDone;
 use crate::health::{ENGINE_H_PER_DAY, PARTS};
 use ws_routing::roads::Direction;
 
@@ -46,6 +47,7 @@ pub(crate) struct Contents {
 pub(crate) struct History {
     pub emptyings: Vec<Emptying>,
     pub faults: Vec<Fault>,
+    pub duties: Vec<DutyDone>,
 }
 
 /// Read access to what really happened. Ids are those of the events.
@@ -90,6 +92,18 @@ impl<'a> Truth<'a> {
         self.city.fill.hours_to(&self.city.layout.containers[index].fill, poured, from_ms, 1.0, horizon_h)
     }
 
+    /// Hours from `from_ms` until the container is full if it were empty then and nobody came; `None` beyond `horizon_h`.
+    pub fn hours_to_full_from_empty(&self, container_id: &str, from_ms: i64, horizon_h: f64) -> Option<f64> {
+        let index = self.city.container_index(container_id)?;
+        self.city.fill.hours_to(&self.city.layout.containers[index].fill, 0.0, from_ms, 1.0, horizon_h)
+    }
+
+    /// When the container was last emptied before a time, UTC ms.
+    pub fn emptied_ms(&self, container_id: &str, before_ms: i64) -> Option<i64> {
+        let emptied = &self.city.contents[self.city.container_index(container_id)?].emptied;
+        emptied.iter().rev().map(|(at_ms, _)| *at_ms).find(|at_ms| *at_ms < before_ms)
+    }
+
     fn poured_at(&self, container_id: &str, at_ms: i64) -> Option<(usize, f64)> {
         let index = self.city.container_index(container_id)?;
         let emptied = &self.city.contents[index].emptied;
@@ -105,6 +119,30 @@ impl<'a> Truth<'a> {
     /// All faults so far, in the order in which they began.
     pub fn faults(&self) -> &'a [Fault] {
         &self.city.history.faults
+    }
+
+    /// What the trucks did, duty by duty, in the order in which they came home.
+    pub fn duties(&self) -> &'a [DutyDone] {
+        &self.city.history.duties
+    }
+
+    /// Hours that containers stood full (level 1) between two times not after now, all containers together.
+    pub fn full_h(&self, from_ms: i64, to_ms: i64) -> f64 {
+        self.city.layout.containers.iter().zip(&self.city.contents).map(|(container, contents)| self.full_h_of(&container.fill, contents, from_ms, to_ms)).sum()
+    }
+
+    fn full_h_of(&self, spec: &FillSpec, contents: &Contents, from_ms: i64, to_ms: i64) -> f64 {
+        let ends = contents.emptied.iter().skip(1).map(|(at_ms, _)| *at_ms).chain([to_ms]);
+        let spans = contents.emptied.iter().zip(ends).map(|((at_ms, left), end_ms)| (*at_ms, *left, end_ms.min(to_ms)));
+        let full_ms = |(at_ms, left, end_ms): (i64, f64, i64)| {
+            if end_ms <= from_ms.max(at_ms) {
+                return 0;
+            }
+            let within_h = (end_ms - at_ms) as f64 / HOUR_MS as f64;
+            let full_h = self.city.fill.hours_to(spec, left, at_ms, 1.0, within_h);
+            full_h.map_or(0, |hours| (end_ms - from_ms.max(at_ms + (hours * HOUR_MS as f64) as i64)).max(0))
+        };
+        spans.map(full_ms).sum::<i64>() as f64 / HOUR_MS as f64
     }
 
     /// Number of faults of one kind so far.

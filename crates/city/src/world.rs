@@ -2,6 +2,7 @@
 
 use crate::calendar::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::city::{Action, City};
+use crate::config::Dispatch;
 use crate::congestion::Incident;
 use crate::events::{Sky, facility_status, road_closure, weather_forecast, weather_observed};
 use crate::faults::FaultKind;
@@ -50,6 +51,9 @@ impl City {
 
     /// Shifts of a local day start at their time; those that should be under way start now with what is left of them.
     fn plan_shifts(&mut self, day: i64) {
+        if self.config.dispatch == Dispatch::External {
+            return;
+        }
         for truck in 0..self.trucks.len() {
             let starts_ms = self.fill.clock.utc_ms(day, SHIFT_STARTS_MS[self.rounds.truck_shift[truck]]);
             let late_ms = self.trucks[truck].rng.int(0, 6 * MINUTE_MS);
@@ -77,6 +81,7 @@ impl City {
         self.plan_incidents();
         self.plan_outages();
         self.customers_consider();
+        self.renew_promises();
         self.agenda.push(self.fill.clock.utc_ms(day + 1, 0), Action::Midnight(day + 1));
     }
 

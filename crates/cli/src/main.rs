@@ -8,6 +8,7 @@ mod demo;
 mod demo_risks;
 mod edge;
 mod edge_outcome;
+mod effect;
 mod endpoint;
 mod engine;
 mod evaluate_next_day;
@@ -70,6 +71,8 @@ enum Command {
     Config(run::ConfigCommand),
     /// Drive the real worker through simulated faults
     Sim(simulate::SimArgs),
+    /// Compare fixed rounds, threshold dispatch, the pipeline and a clairvoyant in a simulated city
+    Effect(Box<effect::EffectArgs>),
     /// What runs in the data folder's process
     Status(status::StatusArgs),
     /// One peer of the side-by-side benchmark; settings come from its environment
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Schema(command) => schema::run(&command),
         Command::Config(command) => run::config(&command),
         Command::Sim(args) => simulate::run(&args),
+        Command::Effect(args) => effect::run(&args),
         Command::Status(args) => status::run(&args),
         Command::BenchPeer => bench_peer::run(),
     };

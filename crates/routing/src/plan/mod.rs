@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod check;
 pub mod diff;
+pub mod prize;
 pub mod problem;
 pub mod replan;
 pub mod solve;
@@ -16,5 +17,6 @@ pub mod travel;
 pub use answer::{Plan, Route, SkipReason, Skipped, Stop, StopKind};
 pub use check::{FleetConflict, Rule, Violation, check, check_fleet};
 pub use diff::{Cause, Causes, Change, ChangeKind, ChangeReason, Diff, diff};
+pub use prize::{Outlook, Prices, Prize, prize};
 pub use problem::Problem;
 pub use solve::{Budget, RuinRecreate, SolveError, Solved, Solver};
