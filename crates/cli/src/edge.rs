@@ -1,13 +1,17 @@
 //! What tasks and plans need from the edge: codecs by the schema registry, the rules behind models, and contracts.
 
+use crate::edge_route;
 use arrow::datatypes::{Schema, SchemaRef};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use ws_inference::{FillHeuristic, FillHeuristicOptions, RiskRule};
 use ws_log::avro::{AvroDecoder, AvroEncoder, JsonEncoder};
 use ws_log::registry::Registry;
 use ws_plan::{Contracts, ModelContract, TopicContract};
 use ws_stream::codec::{Decode, Encode};
+use ws_stream::custom::{CustomContract, CustomOp};
 use ws_stream::predict::Predictor;
+use ws_stream::solve::{Accept, SolverContract};
 use ws_stream::spec::SinkFormat;
 use ws_stream::task::Edge;
 
@@ -55,6 +59,14 @@ impl Edge for RegistryEdge {
             _ => return None,
         })
     }
+
+    fn operator(&self, name: &str, with: &BTreeMap<String, String>, _input: &SchemaRef) -> Result<Box<dyn CustomOp>, String> {
+        edge_route::operator(name, with).unwrap_or_else(|| Err(format!("there is no operator `{name}` in this program")))
+    }
+
+    fn acceptance(&self, solver: &str) -> Option<Box<dyn Accept>> {
+        edge_route::acceptance(solver)
+    }
 }
 
 impl Contracts for RegistryEdge {
@@ -67,6 +79,22 @@ impl Contracts for RegistryEdge {
         let rule = self.heuristic(model)?;
         let plain: Vec<_> = rule.outputs().fields().iter().cloned().collect();
         Some(ModelContract { inputs: Vec::new(), outputs: Arc::new(Schema::new(plain)) })
+    }
+
+    fn operator(&self, operator: &str, with: &BTreeMap<String, String>) -> Option<Result<CustomContract, String>> {
+        edge_route::operator_contract(operator, with)
+    }
+
+    fn solver(&self, solver: &str) -> Option<SolverContract> {
+        edge_route::solver(solver)
+    }
+
+    fn operators(&self) -> Vec<String> {
+        edge_route::OPERATORS.map(str::to_string).to_vec()
+    }
+
+    fn solvers(&self) -> Vec<String> {
+        vec![edge_route::SOLVER.to_string(), edge_route::QUICK_SOLVER.to_string()]
     }
 
     fn topics(&self) -> Vec<String> {

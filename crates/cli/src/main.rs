@@ -6,6 +6,8 @@ mod bench_peer;
 mod config;
 mod demo;
 mod edge;
+mod edge_roads;
+mod edge_route;
 mod endpoint;
 mod engine;
 mod evaluate_next_day;
