@@ -1,6 +1,6 @@
 //! What tasks and plans need from the edge: codecs by the schema registry, the rules behind models, and contracts.
 
-use crate::edge_outcome;
+use crate::{edge_outcome, edge_route};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use ws_plan::{Contracts, ModelContract, TopicContract};
 use ws_stream::codec::{Decode, Encode};
 use ws_stream::custom::{CustomContract, CustomOp};
 use ws_stream::predict::Predictor;
+use ws_stream::solve::{Accept, SolverContract};
 use ws_stream::spec::SinkFormat;
 use ws_stream::task::Edge;
 
@@ -60,10 +61,13 @@ impl Edge for RegistryEdge {
     }
 
     fn operator(&self, name: &str, with: &BTreeMap<String, String>, _input: &SchemaRef) -> Result<Box<dyn CustomOp>, String> {
-        match name {
-            edge_outcome::OPERATOR => edge_outcome::operator(with),
-            _ => Err(format!("there is no operator `{name}` in this program")),
-        }
+        edge_route::operator(name, with)
+            .or_else(|| (name == edge_outcome::OPERATOR).then(|| edge_outcome::operator(with)))
+            .unwrap_or_else(|| Err(format!("there is no operator `{name}` in this program")))
+    }
+
+    fn acceptance(&self, solver: &str) -> Option<Box<dyn Accept>> {
+        edge_route::acceptance(solver)
     }
 }
 
@@ -80,11 +84,19 @@ impl Contracts for RegistryEdge {
     }
 
     fn operator(&self, operator: &str, with: &BTreeMap<String, String>) -> Option<Result<CustomContract, String>> {
-        edge_outcome::contract(operator, with)
+        edge_route::operator_contract(operator, with).or_else(|| edge_outcome::contract(operator, with))
+    }
+
+    fn solver(&self, solver: &str) -> Option<SolverContract> {
+        edge_route::solver(solver)
     }
 
     fn operators(&self) -> Vec<String> {
-        vec![edge_outcome::OPERATOR.to_string()]
+        edge_route::OPERATORS.iter().chain(&[edge_outcome::OPERATOR]).map(|o| (*o).to_string()).collect()
+    }
+
+    fn solvers(&self) -> Vec<String> {
+        vec![edge_route::SOLVER.to_string(), edge_route::QUICK_SOLVER.to_string()]
     }
 
     fn topics(&self) -> Vec<String> {

@@ -9,6 +9,8 @@ mod demo_risks;
 mod edge;
 mod edge_outcome;
 mod effect;
+mod edge_roads;
+mod edge_route;
 mod endpoint;
 mod engine;
 mod evaluate_next_day;

@@ -144,6 +144,8 @@ impl FixtureRun {
         let dead_letters = plan.topology.dead_letters.clone();
         let slices = plan.clone().into_slices();
         let (start_ms, models) = (fixture.start_ms, Models::default());
+        // The real solvers of this program, unless the fixture scripts them.
+        crate::edge_route::put_solvers(&models);
         for slice in &slices {
             for script in fixture.scripts(slice)? {
                 let name = script.name().to_string();

@@ -192,8 +192,11 @@ pub enum Op {
         /// Partitions of the repartition topic.
         partitions: Option<i64>,
     },
-    /// `union`
-    Union,
+    /// `union`; with `nulls`, what an input lacks is null.
+    Union {
+        /// Columns may differ.
+        nulls: bool,
+    },
     /// `join`
     Join {
         /// Table.

@@ -100,6 +100,20 @@ pub(crate) struct Pass {
     pub(crate) sinks: Vec<Option<MadeSink>>,
 }
 
+/// What must agree when the rows of several stages become one stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unite {
+    /// Columns and key.
+    Same,
+    /// Columns.
+    AnyKey,
+    /// The types of columns that several have; others are null where they are missing. The key may differ.
+    Nulls,
+}
+
+/// Stands for the key of rows that are spread by different keys: no stage that keeps state by key finds it among its own.
+const SEVERAL_KEYS: &str = "(several keys)";
+
 impl Check<'_> {
     fn pass(&mut self, file: &File, graph: &Graph, used: Option<&Used>) -> Pass {
         let inputs: Vec<_> = file.sources.iter().enumerate().map(|(i, (id, s))| self.source(id, s, used.map(|u| &u.sources[i]))).collect();
@@ -108,7 +122,12 @@ impl Check<'_> {
         for i in &graph.order {
             let stage = &file.stages[*i];
             let rekey = matches!(stage.op, Op::Rekey { .. });
-            let input = self.union(&stage.from, &graph.reads[*i], &pass, rekey);
+            let unite = match stage.op {
+                Op::Rekey { .. } => Unite::AnyKey,
+                Op::Union { nulls: true } => Unite::Nulls,
+                _ => Unite::Same,
+            };
+            let input = self.union(&stage.from, &graph.reads[*i], &pass, unite);
             let mut made = self.stage(stage, &input, &pass.tables);
             if let Some(used) = used.filter(|_| rekey && made.op.is_some()) {
                 // Only what somebody behind it wants goes through the repartition topic.
@@ -120,7 +139,7 @@ impl Check<'_> {
         }
         for (topic, sink) in &file.sinks {
             let targets: Vec<Target> = sink.from.iter().filter_map(|n| graph.target(n, self.problems)).collect();
-            let rows = self.union(&sink.from, &targets, &pass, false);
+            let rows = self.union(&sink.from, &targets, &pass, Unite::Same);
             let made = self.sink(topic, sink, Vec::new(), &rows);
             pass.sinks.push(made);
         }
@@ -130,8 +149,8 @@ impl Check<'_> {
         pass
     }
 
-    /// The rows of several stages as one: columns must agree, and the keys that spread them unless `any_key`.
-    fn union(&mut self, names: &[At<String>], targets: &[Target], pass: &Pass, any_key: bool) -> Rows {
+    /// The rows of several stages as one.
+    fn union(&mut self, names: &[At<String>], targets: &[Target], pass: &Pass, unite: Unite) -> Rows {
         let behind = |t: &Target| match t {
             Target::Source(i) => pass.inputs[*i].as_ref().map_or_else(Rows::unknown, |(_, rows)| rows.clone()),
             Target::Stage(i) => pass.stages[*i].rows.clone(),
@@ -147,6 +166,10 @@ impl Check<'_> {
             let other = behind(target);
             if !(other.sound && rows.sound) {
                 rows.sound = false;
+                continue;
+            }
+            if unite == Unite::Nulls {
+                self.widen(&mut rows, &other, name);
                 continue;
             }
             let shape = |r: &Rows| batch::user_fields(&r.schema).iter().map(|f| (f.name().clone(), f.data_type().clone())).collect::<Vec<_>>();
@@ -169,7 +192,7 @@ impl Check<'_> {
                 rows.sound = false;
                 continue;
             }
-            if rows.key != other.key && !any_key {
+            if rows.key != other.key && unite == Unite::Same {
                 self.problems.hint(
                     name.at,
                     format!("`{}` and `{}` are spread over tasks by different keys", names[0].value, name.value),
@@ -184,6 +207,27 @@ impl Check<'_> {
             rows.schema = batch::with_system(&Schema::new(fields));
         }
         rows
+    }
+
+    /// Adds the columns of `other` that `rows` lacks; what not all have may be null.
+    fn widen(&mut self, rows: &mut Rows, other: &Rows, name: &At<String>) {
+        let (mine, theirs) = (Schema::new(batch::user_fields(&rows.schema).to_vec()), Schema::new(batch::user_fields(&other.schema).to_vec()));
+        let mut fields: Vec<Field> = Vec::new();
+        for field in mine.fields() {
+            let twin = theirs.field_with_name(field.name()).ok();
+            if let Some(twin) = twin.filter(|t| t.data_type() != field.data_type()) {
+                let (a, b) = (type_word(field.data_type()), type_word(twin.data_type()));
+                self.problems.hint(name.at, format!("column `{}` is {a} before `{}` and {b} in it", field.name(), name.value), "CAST one of them");
+                rows.sound = false;
+                return;
+            }
+            fields.push(field.as_ref().clone().with_nullable(field.is_nullable() || twin.is_none_or(|t| t.is_nullable())));
+        }
+        fields.extend(theirs.fields().iter().filter(|f| mine.field_with_name(f.name()).is_err()).map(|f| f.as_ref().clone().with_nullable(true)));
+        rows.schema = batch::with_system(&Schema::new(fields));
+        if rows.key != other.key {
+            rows.key = Some(vec![SEVERAL_KEYS.to_string()]);
+        }
     }
 }
 

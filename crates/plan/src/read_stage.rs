@@ -116,7 +116,7 @@ fn op(fields: &Fields<'_>, problems: &mut Problems) -> Op {
         "apply" => read_stages::apply(fields, problems),
         "optimize" => read_stages::optimize(fields, problems),
         "rekey" => rekey(fields, problems),
-        "union" => Some(Op::Union),
+        "union" => Some(Op::Union { nulls: fields.get("union").is_some_and(|n| matches!(n.value, Value::Map(_))) }),
         _ => select(fields, problems),
     };
     op.unwrap_or(Op::Broken)
@@ -156,12 +156,22 @@ fn select(fields: &Fields<'_>, problems: &mut Problems) -> Option<Op> {
     Some(Op::Select { filter, otherwise, selection })
 }
 
-/// `union: [a, b]` says where its rows come from.
+/// `union: [a, b]` or `union: { of: [a, b], missing: nulls }` says where its rows come from.
 fn union(fields: &Fields<'_>, node: &Node, problems: &mut Problems) -> Vec<At<String>> {
     if fields.get("from").is_some() {
         problems.hint(fields.key_at("from"), "`from` beside `union`", "`union: [a, b]` names the stages itself");
     }
-    let names = read::names(node, "union", problems);
+    let mut names = Vec::new();
+    if let Value::Map(_) = &node.value {
+        let Some(f) = Fields::of(node, "union", &["of", "missing"], problems) else { return names };
+        names = f.need("of", "[a, b]", problems).map(|n| read::names(n, "of", problems)).unwrap_or_default();
+        let missing = f.need("missing", "nulls", problems).and_then(|n| read::text(n, "missing", problems));
+        if let Some(word) = missing.filter(|m| m.value != "nulls") {
+            problems.hint(word.at, format!("`missing: {}` is not understood", word.value), "missing: nulls");
+        }
+    } else {
+        names.extend(read::names(node, "union", problems));
+    }
     if names.len() == 1 {
         problems.hint(node.at, "a `union` of one", "name two stages or more, or leave it out");
     }

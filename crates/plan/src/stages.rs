@@ -64,7 +64,7 @@ impl Check<'_> {
             Op::Changed { key, of, first } => self.changed(input, key, of, first.as_ref()),
             Op::Infer { .. } => self.infer(input, &stage.op),
             Op::Rekey { key, .. } => self.rekey(input, key),
-            Op::Union => Some(Made { op: Some(pass_all()), rows: input.clone(), uses: Uses { passes: true, ..Uses::default() } }),
+            Op::Union { .. } => Some(Made { op: Some(pass_all()), rows: input.clone(), uses: Uses { passes: true, ..Uses::default() } }),
             Op::Absence(a) => self.absence(input, a),
             Op::Apply(a) => self.apply(input, a),
             Op::Optimize(o) => self.optimize(input, o),

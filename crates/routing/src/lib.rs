@@ -2,6 +2,7 @@
 //! solvers behind one trait, and a checker that shares no code with them.
 
 pub mod bench;
+pub mod board;
 mod bytes;
 pub mod matching;
 pub mod plan;

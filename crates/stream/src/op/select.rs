@@ -4,9 +4,10 @@ use super::{end, evaluate_columns, evaluate_input, evaluate_one, with_columns};
 use crate::expr::{ExprError, ExprRef};
 use crate::operator::{Context, Operator, OperatorError, SideKind};
 use crate::spec::{Column, Otherwise};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::interleave;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use std::sync::Arc;
 
 /// Filter and projection.
 #[derive(Debug)]
@@ -51,6 +52,17 @@ impl Select {
     }
 }
 
+fn same_names(rows: &RecordBatch, output: &SchemaRef) -> bool {
+    let (a, b) = (rows.schema_ref(), output);
+    Arc::ptr_eq(a, b) || (a.fields().len() == b.fields().len() && a.fields().iter().zip(b.fields()).all(|(x, y)| x.name() == y.name()))
+}
+
+/// The columns of `output` by name; what the rows lack is null: a `union` of rows that do not have the same columns.
+fn widened(rows: &RecordBatch, output: &SchemaRef) -> Result<RecordBatch, OperatorError> {
+    let column = |f: &FieldRef| rows.column_by_name(f.name()).cloned().unwrap_or_else(|| new_null_array(f.data_type(), rows.num_rows()));
+    Ok(RecordBatch::try_new(output.clone(), output.fields().iter().map(column).collect())?)
+}
+
 /// A filter's answers; null counts as false.
 pub(crate) fn evaluate_mask(filter: &ExprRef, rows: &RecordBatch) -> Result<BooleanArray, ExprError> {
     let mask = evaluate_one(filter, rows)?;
@@ -75,6 +87,9 @@ impl Operator for Select {
         {
             let (kept, user) = evaluate_input(cx, &rows, |r| evaluate_columns(columns, r))?;
             rows = with_columns(&self.output, &kept, user)?;
+        }
+        if self.columns.is_none() && !same_names(&rows, &self.output) {
+            rows = widened(&rows, &self.output)?;
         }
         cx.counts.emitted += rows.num_rows() as u64;
         cx.emit(rows);

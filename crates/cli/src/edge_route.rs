@@ -1,0 +1,132 @@
+//! The `route` topology at the edge: solvers of boards, their acceptance, the operators `duty` and `spread`. What they do is
+//! in `ws_routing::board`; here are the clock, the road network's file, and the translation to the engine's words.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+use ws_routing::board::duty::Duty;
+use ws_routing::board::spread::Spread;
+use ws_routing::board::{Clock, GreatCircle, Mode, Roads, Settings, answer, judge, output_columns};
+use ws_routing::plan::RuinRecreate;
+use ws_routing::plan::solve::vrp::VrpPragmatic;
+use ws_runtime::models::Models;
+use ws_stream::custom::{CustomContract, CustomOp};
+use ws_stream::solve::{Accept, Case, Problem, Refusal, Solution, SolveError, Solver, SolverContract};
+
+use crate::edge_roads::NetworkRoads;
+
+/// The search.
+pub const SOLVER: &str = "waste-collection";
+/// The last plan repaired, or cheapest insertion.
+pub const QUICK_SOLVER: &str = "waste-collection-quick";
+/// Operators of the topology.
+pub const OPERATORS: [&str; 2] = ["duty", "spread"];
+/// Settings under `with:` that are read here and not by the planner.
+const OWN_SETTINGS: [&str; 2] = ["network", "search"];
+
+/// Puts the solvers of plans into a process.
+pub fn put_solvers(models: &Models) {
+    models.put_solver(SOLVER, Arc::new(BoardSolver { quick: false }));
+    models.put_solver(QUICK_SOLVER, Arc::new(BoardSolver { quick: true }));
+}
+
+/// The contract of a solver of boards.
+pub fn solver(name: &str) -> Option<SolverContract> {
+    [SOLVER, QUICK_SOLVER].contains(&name).then(|| SolverContract { inputs: Vec::new(), outputs: output_columns() })
+}
+
+/// The acceptance of a solver of boards.
+pub fn acceptance(name: &str) -> Option<Box<dyn Accept>> {
+    solver(name).map(|_| Box::new(Checker) as Box<dyn Accept>)
+}
+
+/// The contract of an operator, if it is one of these.
+pub fn operator_contract(name: &str, with: &BTreeMap<String, String>) -> Option<Result<CustomContract, String>> {
+    match name {
+        "duty" => Some(Duty::new(with).map(|_| Duty::contract())),
+        "spread" => Some(match with.keys().next() {
+            Some(setting) => Err(format!("there is no setting `{setting}`")),
+            None => Ok(Spread::contract()),
+        }),
+        _ => None,
+    }
+}
+
+/// An operator, if it is one of these.
+pub fn operator(name: &str, with: &BTreeMap<String, String>) -> Option<Result<Box<dyn CustomOp>, String>> {
+    match name {
+        "duty" => Some(Duty::new(with).map(|d| Box::new(d) as Box<dyn CustomOp>)),
+        "spread" => Some(Ok(Box::new(Spread))),
+        _ => None,
+    }
+}
+
+/// Networks by file: read once, shared by solvers and acceptance.
+fn roads(network: &str) -> Result<Arc<dyn Roads>, String> {
+    static KNOWN: OnceLock<Mutex<BTreeMap<String, Arc<NetworkRoads>>>> = OnceLock::new();
+    if network.is_empty() {
+        return Ok(Arc::new(GreatCircle));
+    }
+    let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = known.get(network) {
+        return Ok(found.clone());
+    }
+    let made = Arc::new(NetworkRoads::open(network)?);
+    known.insert(network.to_string(), made.clone());
+    Ok(made)
+}
+
+struct BoardSolver {
+    quick: bool,
+}
+
+impl Solver for BoardSolver {
+    fn name(&self) -> &str {
+        if self.quick { QUICK_SOLVER } else { SOLVER }
+    }
+
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    fn solve(&self, problem: &Problem<'_>) -> Result<Solution, SolveError> {
+        let failed = |message: String| SolveError { solver: self.name().to_string(), message };
+        let call = problem.call;
+        let settings = Settings::read(&call.with, &OWN_SETTINGS).map_err(|e| failed(e.to_string()))?;
+        let setting = |name: &str| call.with.get(name).map_or("", String::as_str);
+        let network = setting("network");
+        let roads = roads(network).map_err(failed)?;
+        let (began, budget_ms) = (Instant::now(), call.budget_ms.max(1));
+        // With a bound on steps time only ends the search: steered by it, no seed would replay the answer.
+        let clock = || match ((problem.stop)(), call.iterations) {
+            (true, _) => budget_ms,
+            (false, Some(_)) => 0,
+            (false, None) => i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX).min(budget_ms),
+        };
+        let (ours, library) = (RuinRecreate::default(), VrpPragmatic);
+        let search: &dyn ws_routing::plan::Solver = match setting("search") {
+            "" | "ruin-recreate" => &ours,
+            "vrp-pragmatic" => &library,
+            other => return Err(failed(format!("search: {other:?} is neither ruin-recreate nor vrp-pragmatic"))),
+        };
+        let mode = match self.quick {
+            true => Mode::Quick,
+            false => Mode::Search(search, Clock { now_ms: &clock, budget_ms, iterations: call.iterations }),
+        };
+        let answered = answer(problem.rows, &call.memo, &settings.with_network(network), call.watermark_ms, &call.key, roads.as_ref(), call.seed, mode);
+        let answered = answered.map_err(|e| failed(e.to_string()))?;
+        Ok(Solution { rows: answered.rows, memo: answered.memo, iterations: answered.iterations })
+    }
+}
+
+/// The independent checker as acceptance.
+struct Checker;
+
+impl Accept for Checker {
+    fn judge(&mut self, case: &Case<'_>) -> Result<(), Refusal> {
+        let refusal = |code: &str, detail: String| Refusal { code: code.to_string(), detail };
+        let network = ws_routing::board::network_of(&case.answer.memo);
+        let roads = roads(&network).map_err(|e| refusal("no_network", e))?;
+        judge(case.asked, case.board, case.memo, &case.answer.rows, &case.answer.memo, case.key, roads.as_ref()).map_err(|(code, detail)| refusal(code, detail))
+    }
+}
