@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::calendar::{HOUR_MS, LocalClock};
-use crate::config::{CityConfig, ROUNDS_TARGET_LEVEL};
+use crate::config::{CityConfig, Dispatch, ROUNDS_TARGET_LEVEL};
 use crate::congestion::Congestion;
 use crate::customers::Office;
 use crate::driving::Drive;
@@ -84,6 +84,10 @@ impl Agenda {
     pub(crate) fn push(&mut self, at_ms: i64, action: Action) {
         self.planned += 1;
         self.heap.push(Reverse((at_ms, self.planned, action)));
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Action) -> bool) {
+        self.heap.retain(|Reverse((_, _, action))| keep(action));
     }
 
     fn pop_before(&mut self, until_ms: i64) -> Option<(i64, Action)> {
@@ -238,6 +242,12 @@ impl City {
     /// What the city was made with, impossible sizes corrected.
     pub fn config(&self) -> &CityConfig {
         &self.config
+    }
+
+    /// Lets whoever calls [`City::dispatch`] tell the trucks where to go, from now on; who is out finishes the round.
+    pub fn end_rounds(&mut self) {
+        self.config.dispatch = Dispatch::External;
+        self.agenda.retain(|action| !matches!(action, Action::ShiftStart(..)));
     }
 
     /// The streets, as a map has them. Write them with [`ws_routing::roads::write`] for whoever reads a file.

@@ -8,11 +8,12 @@ use ws_log::registry::Registry;
 use ws_plan::{Plan, load, load_file};
 
 /// The built-in topologies by name.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("bin-fill", include_str!("../../../topologies/bin-fill.yaml")),
     ("churn", include_str!("../../../topologies/churn.yaml")),
     ("maintenance", include_str!("../../../topologies/maintenance.yaml")),
     ("outcome", include_str!("../../../topologies/outcome.yaml")),
+    ("route", include_str!("../../../topologies/route.yaml")),
 ];
 
 /// Parameters of topologies that win over the environment.

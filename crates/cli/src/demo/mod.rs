@@ -3,6 +3,7 @@
 //! any end.
 
 mod history;
+mod orders;
 mod producer;
 mod told;
 
@@ -34,7 +35,7 @@ use ws_stream::worker::WorkerOptions;
 use ws_views::EmbeddedView;
 
 /// Topologies that run, the one that the status line tells first.
-const TOPOLOGIES: [&str; 4] = ["bin-fill", "churn", "maintenance", "outcome"];
+const TOPOLOGIES: [&str; 5] = ["bin-fill", "route", "churn", "maintenance", "outcome"];
 /// Topics that the view shows.
 const SHOWN: [&str; 10] = [
     "bin.features",
@@ -82,7 +83,10 @@ pub struct DemoArgs {
     /// Hours of history that go through the log first
     #[arg(long, default_value_t = 48)]
     backfill_h: i64,
-    /// Leave the model out: the heuristic rung answers
+    /// Trucks drive fixed rounds, whatever is planned
+    #[arg(long)]
+    fixed_rounds: bool,
+    /// Leave the models out: heuristics answer
     #[arg(long)]
     no_model: bool,
 }
@@ -97,17 +101,20 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let stop = serve::stop_on_signal()?;
     let registry = plans::registry(None)?;
     let edge = RegistryEdge::new(registry.clone());
-    let parameters: Vec<(&str, String)> = Vec::new();
+    let parameters = [("ROUTE_AUTOMATIC", "true".to_string())];
     let topologies = TOPOLOGIES.iter().map(|t| Ok(plans::built_in(t, &edge, &parameters)?.into_slices())).collect::<Result<Vec<_>, Failure>>()?;
     let log = open_embedded(&data)?;
     let view = EmbeddedView::open(&data.join("view"))?;
     let log: Arc<dyn Log> = Arc::new(log);
     let metrics = serve::metrics()?;
     let models = Models::default();
+    crate::edge_route::put_solvers(&models);
     let store = ModelStore::new(data.join("models"));
 
     let config = CityConfig { seed: args.seed, bins: args.bins, trucks: args.trucks, ..CityConfig::default() };
-    let mut producer = Producer::open(&data, config.clone(), log.as_ref(), registry.clone(), PARTITIONS)?;
+    let (plans, following) = orders::follow(log.clone(), registry.clone(), stop.clone())?;
+    let orders = orders::Orders::open(&data, plans)?;
+    let mut producer = Producer::open(&data, config.clone(), log.as_ref(), registry.clone(), PARTITIONS, orders)?;
     let status = Arc::new(ProcessStatus::new(topologies, models.clone(), args.speed));
     status.event_now_ms.store(producer.now_ms(), Ordering::Relaxed);
     let server =
@@ -172,6 +179,9 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
         Some(std::thread::Builder::new().name("train".into()).spawn(move || history::train(&config, &registry, &store, &models, &status, &stop))?)
     };
 
+    if !args.fixed_rounds {
+        producer.follow_plans()?;
+    }
     let pace = Pace { speed: args.speed, started: Instant::now() };
     let status_of_city = status.clone();
     let producing = {
@@ -212,6 +222,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     if let Some(t) = training {
         t.join().map_err(|_| "training panicked")?.map_err(|e| e.to_string())?;
     }
+    following.join().map_err(|_| "following plans panicked")?;
     scoring.join().map_err(|_| "scoring panicked")?;
     server.join()?;
     told::summary(&last);

@@ -1,6 +1,7 @@
 //! The city as a producer: its events become records of the log. Where it is, is kept beside the log; after a kill,
 //! the last moments are sent again and recognised by their event ids.
 
+use super::orders::Orders;
 use super::stopped;
 use crate::Failure;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
-use ws_city::{City, CityConfig, Event};
+use ws_city::{City, CityConfig, Dispatch, Event};
 use ws_log::registry::Registry;
 use ws_stream::log::{Append, Log, TopicSpec};
 use ws_stream::partition::partition_of;
@@ -37,6 +38,9 @@ struct Place {
     trucks: usize,
     start_ms: i64,
     sent_until_ms: i64,
+    /// From when on trucks drive what plans say, UTC ms; never if none.
+    #[serde(default)]
+    plans_from_ms: Option<i64>,
 }
 
 /// The city and the log it writes to.
@@ -48,16 +52,17 @@ pub struct Producer {
     partitions: u32,
     append: Box<dyn Append>,
     fresh: bool,
+    orders: Orders,
 }
 
 impl Producer {
     /// Makes topics where missing, and brings the city to where it was when the folder was last used.
-    pub fn open(data: &Path, config: CityConfig, log: &dyn Log, registry: Arc<Registry>, partitions: u32) -> Result<Producer, Failure> {
+    pub fn open(data: &Path, config: CityConfig, log: &dyn Log, registry: Arc<Registry>, partitions: u32, orders: Orders) -> Result<Producer, Failure> {
         let names: Vec<String> = registry.subjects().filter_map(|s| s.strip_suffix("-value")).filter(|t| *t != "dlq").map(str::to_string).collect();
         let specs: Vec<_> = names.iter().map(|t| TopicSpec { name: t.as_str().into(), partitions, config: Vec::new() }).collect();
         log.admin()?.create(&specs)?;
         let file = data.join("city.json");
-        let mut place = Place { seed: config.seed, bins: config.bins, trucks: config.trucks, start_ms: config.start_ms, sent_until_ms: config.start_ms };
+        let mut place = Place { seed: config.seed, bins: config.bins, trucks: config.trucks, start_ms: config.start_ms, sent_until_ms: config.start_ms, plans_from_ms: None };
         let mut fresh = true;
         if let Ok(text) = std::fs::read(&file) {
             let old: Place = serde_json::from_slice(&text)?;
@@ -74,13 +79,14 @@ impl Producer {
             place = old;
             fresh = false;
         }
-        let mut city = City::new(config);
-        // The same seed lives the same life: what was sent already is lived again and thrown away.
-        while city.now_ms() < place.sent_until_ms {
-            let next = (city.now_ms() + 3_600_000).min(place.sent_until_ms);
-            city.advance(next);
+        let until_ms = place.sent_until_ms;
+        let mut producer = Producer { city: City::new(config), place, file, registry, partitions, append: log.appender()?, fresh, orders };
+        // The same seed lives the same life, told the same: what was sent already is lived again and thrown away.
+        while producer.city.now_ms() < until_ms {
+            let next_ms = (producer.city.now_ms() + 3_600_000).min(until_ms);
+            producer.live_until(next_ms)?;
         }
-        Ok(Producer { city, place, file, registry, partitions, append: log.appender()?, fresh })
+        Ok(producer)
     }
 
     /// The city's time, UTC ms.
@@ -123,8 +129,36 @@ impl Producer {
         self.keep_place()
     }
 
+    /// Lets plans tell the trucks where to go, from now on.
+    pub fn follow_plans(&mut self) -> Result<(), Failure> {
+        if self.place.plans_from_ms.is_none() {
+            self.place.plans_from_ms = Some(self.city.now_ms());
+            self.keep_place()?;
+        }
+        Ok(())
+    }
+
+    /// The city's life up to a time, with what it is told on the way.
+    fn live_until(&mut self, until_ms: i64) -> Result<Vec<Event>, Failure> {
+        let mut events = Vec::new();
+        loop {
+            if self.place.plans_from_ms.is_some_and(|from_ms| from_ms <= self.city.now_ms()) {
+                if self.city.config().dispatch == Dispatch::Fixed {
+                    self.city.end_rounds();
+                }
+                self.orders.obey(&mut self.city)?;
+            }
+            let turns = [self.place.plans_from_ms, self.orders.next_again_ms()];
+            let next_ms = turns.into_iter().flatten().filter(|at_ms| *at_ms > self.city.now_ms()).fold(until_ms, i64::min);
+            if self.city.now_ms() >= until_ms {
+                return Ok(events);
+            }
+            events.extend(self.city.advance(next_ms));
+        }
+    }
+
     fn advance(&mut self, until_ms: i64) -> Result<usize, Failure> {
-        let events = self.city.advance(until_ms);
+        let events = self.live_until(until_ms)?;
         self.send(&events)?;
         self.place.sent_until_ms = until_ms;
         Ok(events.len())
