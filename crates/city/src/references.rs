@@ -13,14 +13,14 @@ use crate::events::{Draft, Stamp, facility_status, rounded};
 use crate::events_office::{ContractChange, consent_event, contract_event};
 use crate::fill::SpecialDay;
 use crate::fleet::{driver_of, shift_id_of};
-use crate::layout::{District, Facility, Stream};
+use crate::layout::{District, Facility, Point, Stream};
 use crate::rounds::{SHIFT_LENGTH_MS, SHIFT_STARTS_MS};
 use crate::sensors::Device;
 
 /// Days ahead for which special days are published.
 pub(crate) const CALENDAR_DAYS: i64 = 60;
-/// The one planning area of the city.
-const PLANNING_AREA: &str = "area-1";
+/// A depot with so many trucks on average has a planning area of its own; smaller cities are planned as one.
+const AREA_TRUCKS: usize = 8;
 
 /// `ref.device`: where a device sits from a time on.
 pub(crate) fn device_reference(device: &Device, container_id: Option<&str>, valid_from_ms: i64) -> Draft {
@@ -165,7 +165,7 @@ impl City {
             register.add(
                 Draft::new("ref.zone", "zone_id", &zone.id)
                     .set("name", zone.name.as_str())
-                    .set("planning_area_id", PLANNING_AREA)
+                    .set("planning_area_id", self.area_of(zone.centre))
                     .set("time_zone", zone_name)
                     .set("population", population)
                     .set("valid_from", from_ms),
@@ -183,7 +183,7 @@ impl City {
                     .set("zone_id", self.layout.zones[site.zone].id.as_str())
                     .set("time_zone", zone_name)
                     .set("valid_from", from_ms)
-                    .set("planning_area_id", PLANNING_AREA)
+                    .set("planning_area_id", self.area_of(self.layout.zones[site.zone].centre))
                     .set("service_s", 60.0 + 80.0 * site.containers.len() as f64),
             );
             let next_ms = self.rounds.next_visit_ms(&self.fill.clock, index, self.config.start_ms);
@@ -303,6 +303,14 @@ impl City {
         }
     }
 
+    /// The planning area of a place: that of the nearest depot.
+    fn area_of(&self, at: Point) -> String {
+        let depots = &self.layout.depots;
+        let several = self.trucks.len() >= AREA_TRUCKS * depots.len();
+        let nearest = (0..depots.len()).filter(|_| several).min_by(|a, b| depots[*a].at.air_m(at).total_cmp(&depots[*b].at.air_m(at)));
+        format!("area-{}", nearest.unwrap_or(0) + 1)
+    }
+
     /// `ref.shift` of all trucks that have something to do on a local day.
     pub(crate) fn shifts_of(&self, day: i64, valid_from_ms: i64) -> Vec<Draft> {
         let clock = &self.fill.clock;
@@ -312,7 +320,7 @@ impl City {
                 let truck = &self.trucks[index];
                 let starts_ms = clock.utc_ms(day, SHIFT_STARTS_MS[self.rounds.truck_shift[index]]);
                 Draft::new("ref.shift", "shift_id", &shift_id_of(&truck.id, day))
-                    .set("planning_area_id", PLANNING_AREA)
+                    .set("planning_area_id", self.area_of(self.layout.depots[truck.depot].at))
                     .set("depot_id", self.layout.depots[truck.depot].id.as_str())
                     .set("vehicle_id", truck.id.as_str())
                     .set("driver_id", driver_of(index, day))
