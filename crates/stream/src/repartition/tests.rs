@@ -94,7 +94,18 @@ fn sink(topic: &str, from: From, key: &str) -> SinkSpec {
 
 fn topology(name: &str, inputs: Vec<InputSpec>, stages: Vec<StageSpec>, sinks: Vec<SinkSpec>, rekeys: Vec<RekeySpec>) -> Arc<Topology> {
     let dead_letters = "dlq".into();
-    Arc::new(Topology { name: name.into(), state_hash: 7, inputs, tables: Vec::new(), stages, sinks, dead_letters, models: Vec::new(), rekeys })
+    Arc::new(Topology {
+        name: name.into(),
+        state_hash: 7,
+        inputs,
+        tables: Vec::new(),
+        stages,
+        sinks,
+        dead_letters,
+        dead_format: SinkFormat::Json,
+        models: Vec::new(),
+        rekeys,
+    })
 }
 
 const READINGS: &str = "readings";
