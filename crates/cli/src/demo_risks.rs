@@ -146,8 +146,13 @@ fn take(trained: &TrainedRisk, name: &'static str, store: &ModelStore, models: &
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::demo::encode;
+    use crate::edge::RegistryEdge;
     use crate::plans;
+    use std::collections::BTreeSet;
     use std::sync::atomic::Ordering;
+    use ws_city::{City, Event};
+    use ws_runtime::replay::Replay;
 
     #[test]
     fn a_short_past_leaves_the_rule_and_a_stop_ends_it_at_once() {
@@ -161,5 +166,44 @@ mod tests {
         assert!(models.version(CHURN_MODEL).is_none() && store.current(CHURN_MODEL).unwrap().is_none());
         stop.store(true, Ordering::Relaxed);
         assert_eq!(train_risks(&CityConfig::default(), Past::default(), &registry, &store, &models, &stop).unwrap(), []);
+    }
+    /// The back-fill of the demo, on a smaller city: what the page can show before any model is there.
+    #[test]
+    fn two_days_show_every_customer_and_vehicle_by_the_rule() {
+        let registry = plans::registry(None).unwrap();
+        let edge = RegistryEdge::new(registry.clone());
+        let replay = |slices: Vec<_>| Replay::of_slices(&slices, Arc::new(edge.clone()), Models::default(), 0).unwrap();
+        let topologies = [plans::churn(&edge).unwrap().into_slices(), plans::maintenance(&edge).unwrap().into_slices()];
+        let mut replays = topologies.map(replay);
+        let mut city = City::new(CityConfig { bins: 200, trucks: 6, ..CityConfig::default() });
+        let end_ms = city.now_ms() + 2 * DAY_MS;
+        let mut send = |events: &[Event], now_ms: i64| {
+            for a in encode(events, &registry, 1).unwrap() {
+                for replay in &mut replays {
+                    replay.set_now_ms(now_ms);
+                    replay.feed(&a.topic, (0..a.rows.len()).map(|i| (a.row(i).0, a.row(i).1, a.rows[i].timestamp_ms))).unwrap();
+                }
+            }
+        };
+        let references = city.references();
+        send(&references, city.now_ms());
+        while city.now_ms() < end_ms {
+            let events = city.advance(city.now_ms() + 3_600_000);
+            send(&events, city.now_ms());
+        }
+        let customers = references.iter().filter(|e| e.topic == "ref.customer").map(|e| e.key.clone()).collect::<BTreeSet<_>>();
+        let mut told = |n: usize, topic: &str| {
+            replays[n].tick().unwrap();
+            let records = replays[n].take(topic);
+            let rows: Vec<serde_json::Value> = (0..records.rows.len()).map(|i| registry.decode_to_json(records.value(i).unwrap()).unwrap()).collect();
+            rows.into_iter()
+                .map(|row| (row["customer_id"].to_string() + &row["vehicle_id"].to_string() + &row["component"].to_string(), row["rung"].to_string()))
+                .collect::<Vec<_>>()
+        };
+        let (churn, parts) = (told(0, "customer.churn-risk"), told(1, "vehicle.maintenance-risk"));
+        assert!(churn.iter().chain(&parts).all(|(_, rung)| rung == "\"heuristic\""));
+        let of = |rows: &[(String, String)]| rows.iter().map(|(id, _)| id.clone()).collect::<BTreeSet<_>>().len();
+        println!("{} of {} customers, {} of {} parts; {} and {} rows", of(&churn), customers.len(), of(&parts), 6 * 5, churn.len(), parts.len());
+        assert!(of(&churn) * 10 >= customers.len() * 9 && of(&parts) >= 25);
     }
 }
