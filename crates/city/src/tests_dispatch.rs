@@ -190,7 +190,7 @@ fn a_breakdown_leaves_the_rest_out_and_the_truck_takes_no_route_until_it_is_home
 fn planned_visits_are_published_and_withdrawn() {
     let mut city = external(60, 1, FaultRates::none());
     let at_ms = city.now_ms() + 20 * HOUR_MS;
-    let next = |events: &[Event]| of(events, "ref.schedule").filter(|event| event.key == "site-00004").map(|event| long(event, "next_visit_at")).next_back();
+    let next = |events: &[Event]| of(events, "ref.schedule").filter(|event| event.key == "site-00004").map(|event| long(event, "next_visit_at")).last();
     city.dispatch(&route(1, at_ms, vec![site(4, at_ms + HOUR_MS)])).unwrap();
     assert_eq!(next(&live(&mut city, 1)), Some(at_ms + HOUR_MS));
     city.dispatch(&route(1, at_ms, vec![site(4, at_ms + HOUR_MS + MINUTE_MS)])).unwrap();

@@ -16,11 +16,12 @@ struct Figure {
     of: fn(&RunRecord) -> f64,
 }
 
-const FIGURES: [Figure; 4] = [
+const FIGURES: [Figure; 5] = [
     Figure { name: "km", digits: 0, of: |run| run.km },
     Figure { name: "hours", digits: 1, of: |run| run.hours },
     Figure { name: "visits", digits: 0, of: |run| run.visits as f64 },
     Figure { name: "disposals", digits: 1, of: |run| run.disposals as f64 },
+    Figure { name: "cost", digits: 0, of: |run| run.cost_minor / 100.0 },
 ];
 
 /// Runs of one policy and seed, by rising knob.
@@ -130,7 +131,7 @@ const PAIRS: [(PolicyKind, PolicyKind); 7] = [
 ];
 
 fn frontier(out: &mut String, settings: &Settings, curves: &Curves<'_>) -> Result<(), Failure> {
-    writeln!(out, "**The runs as they are**: means over seeds for each setting of each policy's knob.\n")?;
+    writeln!(out, "**The runs as they are**: means over seeds for each setting of each policy's knob. {}.\n", knobs())?;
     writeln!(out, "| policy | knob | seeds | overflow bin-days | {} | emptied | skipped | longest shift h | level at end |", FIGURES.each_ref().map(|f| f.name).join(" | "))?;
     writeln!(out, "|---|---:|---:|---:|{}---:|---:|---:|---:|", "---:|".repeat(FIGURES.len()))?;
     for kind in PolicyKind::ALL {
@@ -159,6 +160,11 @@ fn frontier(out: &mut String, settings: &Settings, curves: &Curves<'_>) -> Resul
     }
     writeln!(out)?;
     Ok(())
+}
+
+/// What the knobs are, in a sentence.
+fn knobs() -> String {
+    PolicyKind::ALL.map(|kind| format!("{}: {}", kind.name(), kind.knob())).join("; ")
 }
 
 fn calibration(out: &mut String, records: &[RunRecord]) -> Result<(), Failure> {

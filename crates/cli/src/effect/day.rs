@@ -1,11 +1,10 @@
 //! One policy's days in one city: the city lives, the policy hears, each morning it plans, and the trucks drive it.
 
-use super::forecasts::Forecasts;
-use super::policy::{Detour, Moment, PolicyKind, by_forecast, by_rhythm, by_threshold, by_truth};
+use super::policy::{Detour, Moment, Pipeline, PolicyKind, by_rhythm, by_threshold, by_truth};
 use super::reported::Reported;
 use super::run::Calibration;
 use super::settings::Settings;
-use super::town::Town;
+use super::town::{Town, UnitCosts};
 use crate::Failure;
 use ws_city::{City, Dispatch, DispatchError, Event, PlannedRoute, PlannedVisit, Visit};
 use ws_routing::plan::answer::{Route, StopKind};
@@ -19,15 +18,15 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 const LEAD_MS: i64 = 30 * MINUTE_MS;
 /// The middle of a shift's visits.
 const MIDDLE_MS: i64 = 3 * HOUR_MS;
-/// The city lives in such steps.
-const STEP_MS: i64 = 30 * MINUTE_MS;
+/// The city lives in such steps, and is heard after each.
+const STEP_MS: i64 = 2 * HOUR_MS;
 
 /// What a policy works with.
 pub enum Mind {
     Fixed,
     Rhythm,
     Threshold(Reported),
-    Pipeline { forecasts: Box<Forecasts>, reported: Reported, detour: Detour },
+    Pipeline(Box<Pipeline>),
     Clairvoyant { detour: Detour },
 }
 
@@ -36,10 +35,7 @@ impl Mind {
         match self {
             Mind::Fixed | Mind::Rhythm | Mind::Clairvoyant { .. } => {}
             Mind::Threshold(reported) => reported.hear(events),
-            Mind::Pipeline { forecasts, reported, .. } => {
-                reported.hear(events);
-                forecasts.hear(events)?;
-            }
+            Mind::Pipeline(pipeline) => pipeline.hear(events)?,
         }
         Ok(())
     }
@@ -89,6 +85,11 @@ impl<'a> Life<'a> {
         })
     }
 
+    /// What the city's driving costs.
+    pub fn costs(&self) -> UnitCosts {
+        self.town.costs
+    }
+
     /// Lives until a time, planning each morning.
     pub fn live(&mut self, until_ms: i64) -> Result<(), Failure> {
         while self.city.now_ms() < until_ms {
@@ -116,18 +117,20 @@ impl<'a> Life<'a> {
         self.planned_ms = first_ms + 1;
         let moment = Moment { plan_ms, visit_ms: first_ms + MIDDLE_MS, next_ms: first_ms + MIDDLE_MS + DAY_MS };
         let town = &self.town;
-        let wanted = match &self.mind {
+        let wanted = match &mut self.mind {
             Mind::Fixed => return Ok(()),
             Mind::Rhythm => by_rhythm(town, moment),
             Mind::Threshold(reported) => by_threshold(town, reported, self.knob),
-            Mind::Pipeline { forecasts, reported, detour } => {
-                let outlooks = town.sites.values().flat_map(|site| &site.containers).filter_map(|id| Some((id, forecasts.outlook(id, reported.emptied_ms(id))?)));
-                // Only to be judged by: what was said is not changed by what will be.
-                for (id, outlook) in outlooks {
-                    let level = self.city.truth().level_if_left_alone(id, plan_ms, moment.next_ms);
-                    self.calibration.add(outlook.p_full(moment.next_ms), level.is_some_and(|level| level >= 1.0));
+            Mind::Pipeline(pipeline) => {
+                let wanted = pipeline.wanted(town, moment, self.knob);
+                // Only to be judged by: what was decided above is not changed by what will be.
+                for id in town.sites.values().flat_map(|site| &site.containers) {
+                    if let Some(said) = pipeline.p_full(id, moment.next_ms) {
+                        let level = self.city.truth().level_if_left_alone(id, plan_ms, moment.next_ms);
+                        self.calibration.add(said, level.is_some_and(|level| level >= 1.0));
+                    }
                 }
-                by_forecast(town, forecasts, reported, detour, moment, self.knob)
+                wanted
             }
             Mind::Clairvoyant { detour } => by_truth(town, &self.city.truth(), detour, moment, self.knob),
         };
@@ -140,8 +143,10 @@ impl<'a> Life<'a> {
         self.plans += 1;
         self.refused += usize::from(!accepted.refused.is_empty());
         self.planned_route_ms += accepted.plan.duration_ms;
-        if let Mind::Pipeline { detour, .. } | Mind::Clairvoyant { detour } = &mut self.mind {
-            detour.learn(&self.town, &accepted.plan);
+        match &mut self.mind {
+            Mind::Pipeline(pipeline) => pipeline.detour.learn(&self.town, &accepted.plan),
+            Mind::Clairvoyant { detour } => detour.learn(&self.town, &accepted.plan),
+            Mind::Fixed | Mind::Rhythm | Mind::Threshold(_) => {}
         }
         self.send(&accepted.plan)
     }

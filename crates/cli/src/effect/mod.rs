@@ -12,6 +12,7 @@ mod policy;
 mod reported;
 mod run;
 mod settings;
+mod statements;
 mod stats;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,11 @@
 
 use super::forecasts::Forecasts;
 use super::reported::Reported;
+use super::statements::Statements;
 use super::town::{Site, Town, Wanted};
 use crate::Failure;
 use serde::{Deserialize, Serialize};
-use ws_city::Truth;
+use ws_city::{Event, Truth};
 use ws_routing::plan::problem::{Need, ServiceReason};
 use ws_routing::plan::{Outlook, Plan, Prices, prize};
 
@@ -61,8 +62,8 @@ impl PolicyKind {
         match self {
             PolicyKind::Fixed | PolicyKind::FixedRouted => &[0.5, 0.62, 0.74, 0.9, 1.15, 1.5],
             PolicyKind::Threshold => &[0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
-            PolicyKind::Pipeline => &[150.0, 400.0, 1_000.0, 2_500.0, 6_000.0, 15_000.0],
-            PolicyKind::Clairvoyant => &[50.0, 150.0, 400.0, 1_000.0, 2_500.0, 6_000.0],
+            PolicyKind::Pipeline => &[2_000.0, 4_000.0, 7_000.0, 12_000.0, 20_000.0, 40_000.0],
+            PolicyKind::Clairvoyant => &[1_500.0, 2_000.0, 2_500.0, 3_200.0, 4_000.0, 6_000.0],
         }
     }
 
@@ -90,6 +91,7 @@ pub struct Moment {
 #[derive(Debug, Clone, Copy)]
 pub struct Detour {
     per_stop: f64,
+    weight: f64,
 }
 
 /// Before the first plan: five minutes and two kilometres.
@@ -99,13 +101,12 @@ const NEWEST: f64 = 0.1;
 /// Of the mean way to a site, this share is saved by one site fewer: the ways to and from the area remain.
 const SAVED_SHARE: f64 = 0.6;
 
-impl Default for Detour {
-    fn default() -> Detour {
-        Detour { per_stop: FIRST_DETOUR }
-    }
-}
-
 impl Detour {
+    /// Before any plan; `weight` is how much of a later visit's cost counts.
+    pub fn new(weight: f64) -> Detour {
+        Detour { per_stop: FIRST_DETOUR, weight }
+    }
+
     /// Learns from a plan.
     pub fn learn(&mut self, town: &Town, plan: &Plan) {
         let sites: Vec<&Site> = plan.routes.iter().flat_map(|route| route.sites()).filter_map(|(_, id)| town.sites.get(id)).collect();
@@ -118,7 +119,7 @@ impl Detour {
     }
 
     fn visit(&self, town: &Town, site: &Site) -> f64 {
-        town.service_cost(site) + SAVED_SHARE * self.per_stop
+        self.weight * (town.service_cost(site) + SAVED_SHARE * self.per_stop)
     }
 }
 
@@ -152,19 +153,59 @@ pub fn by_threshold(town: &Town, reported: &Reported, threshold: f64) -> Vec<Wan
     wanted
 }
 
-/// Sites whose prize, by the forecasts, may be worth the visit.
-pub fn by_forecast(town: &Town, forecasts: &Forecasts, reported: &Reported, detour: &Detour, moment: Moment, price: f64) -> Vec<Wanted> {
-    let mut wanted = Vec::new();
-    for (id, site) in &town.sites {
-        let emptied = |container: &String| reported.emptied_ms(container);
-        let outlooks: Vec<Outlook> = site.containers.iter().filter_map(|container| forecasts.outlook(container, emptied(container))).collect();
-        let prices = Prices { overflow_per_day: price, visit: detour.visit(town, site) };
-        let prize = prize(&outlooks, moment.visit_ms, moment.next_ms, prices);
-        let level = |container: &String| forecasts.level(container, moment.visit_ms, emptied(container)).unwrap_or(EXPECTED_LEVEL);
-        let levels = site.containers.iter().map(level).collect();
-        wanted.extend(optional(town, id, site, prize.amount, prize.p_overflow, levels));
+/// What the pipeline decides by: forecasts, what was reported, and what it learned from its own past.
+pub struct Pipeline {
+    pub forecasts: Forecasts,
+    pub reported: Reported,
+    pub statements: Statements,
+    pub detour: Detour,
+}
+
+impl Pipeline {
+    /// With forecasts of a topology that has heard nothing yet.
+    pub fn new(forecasts: Forecasts, detour: Detour) -> Pipeline {
+        Pipeline { forecasts, reported: Reported::default(), statements: Statements::default(), detour }
     }
-    wanted
+
+    /// Takes events in the order of their arrival.
+    pub fn hear(&mut self, events: &[Event]) -> Result<(), Failure> {
+        self.reported.hear(events);
+        self.statements.hear(events, &self.reported);
+        self.forecasts.hear(events)
+    }
+
+    /// What is known of a container.
+    pub fn outlook(&self, container_id: &str) -> Option<Outlook> {
+        self.forecasts.outlook(container_id, self.reported.emptied_ms(container_id))
+    }
+
+    /// Probability that a container is full at a time, for what such probabilities were worth so far.
+    pub fn p_full(&self, container_id: &str, at_ms: i64) -> Option<f64> {
+        Some(self.statements.past.worth(self.outlook(container_id)?.p_full(at_ms)))
+    }
+
+    /// Sites whose prize may be worth the visit.
+    pub fn wanted(&mut self, town: &Town, moment: Moment, price: f64) -> Vec<Wanted> {
+        self.statements.past.learn();
+        let mut wanted = Vec::new();
+        for (id, site) in &town.sites {
+            let outlooks: Vec<Outlook> = site.containers.iter().filter_map(|container| self.outlook(container)).collect();
+            let prices = Prices { overflow_per_day: price, visit: self.detour.visit(town, site) };
+            let prize = prize(&outlooks, moment.visit_ms, moment.next_ms, prices, &self.statements.past);
+            let emptied = |container: &String| self.reported.emptied_ms(container);
+            let level = |container: &String| self.forecasts.level(container, moment.visit_ms, emptied(container)).unwrap_or(EXPECTED_LEVEL);
+            let levels = site.containers.iter().map(level).collect();
+            wanted.extend(optional(town, id, site, prize.amount, prize.p_overflow, levels));
+        }
+        for container in town.sites.values().flat_map(|site| &site.containers) {
+            if let Some(outlook) = self.forecasts.outlook(container, self.reported.emptied_ms(container)) {
+                for at_ms in [moment.visit_ms, moment.next_ms] {
+                    self.statements.say(container, moment.plan_ms, at_ms, outlook.p_full(at_ms));
+                }
+            }
+        }
+        wanted
+    }
 }
 
 /// Sites whose prize, by what will be thrown in, may be worth the visit. The formula is that of [`prize`] with the truth in place of

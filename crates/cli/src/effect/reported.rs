@@ -54,6 +54,16 @@ impl Reported {
         Some(if emptied { 0.0 } else { *level })
     }
 
+    /// Container that a device sits on, as far as registered.
+    pub fn container_of(&self, device_id: &str) -> Option<&str> {
+        self.container_of.get(device_id)?.as_deref()
+    }
+
+    /// Its last reported level if that was before a time.
+    pub fn level_before(&self, container_id: &str, before_ms: i64) -> Option<f64> {
+        self.levels.get(container_id).filter(|(at_ms, _)| *at_ms < before_ms).map(|(_, level)| *level)
+    }
+
     /// When a truck last reported to have emptied a container, UTC ms.
     pub fn emptied_ms(&self, container_id: &str) -> Option<i64> {
         self.emptied_ms.get(container_id).copied()

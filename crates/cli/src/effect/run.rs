@@ -2,7 +2,7 @@
 
 use super::day::{Life, Mind};
 use super::forecasts::{Forecasts, trained};
-use super::policy::{Detour, PolicyKind};
+use super::policy::{Detour, Pipeline, PolicyKind};
 use super::reported::Reported;
 use super::settings::Settings;
 use crate::{Failure, plans};
@@ -51,6 +51,8 @@ pub struct RunRecord {
     pub km: f64,
     /// Paid time of the trucks.
     pub hours: f64,
+    /// Kilometres and hours at the prices that all plans are made with, minor unit.
+    pub cost_minor: f64,
     /// Sites served.
     pub visits: usize,
     pub containers_emptied: usize,
@@ -94,16 +96,16 @@ impl Runner {
 
     /// One run.
     pub fn run(&mut self, job: &Job) -> Result<RunRecord, Failure> {
+        let detour = Detour::new(self.settings.visit_weight);
         let mind = match job.policy {
             PolicyKind::Fixed => Mind::Fixed,
             PolicyKind::FixedRouted => Mind::Rhythm,
             PolicyKind::Threshold => Mind::Threshold(Reported::default()),
             PolicyKind::Pipeline => {
                 let registry = self.registry.clone();
-                let forecasts = Box::new(Forecasts::new(self.model()?, &registry)?);
-                Mind::Pipeline { forecasts, reported: Reported::default(), detour: Detour::default() }
+                Mind::Pipeline(Box::new(Pipeline::new(Forecasts::new(self.model()?, &registry)?, detour)))
             }
-            PolicyKind::Clairvoyant => Mind::Clairvoyant { detour: Detour::default() },
+            PolicyKind::Clairvoyant => Mind::Clairvoyant { detour },
         };
         let city = self.settings.city(self.seed);
         let from_ms = midnight_ms(&city, self.settings.warmup_days)?;
@@ -111,6 +113,7 @@ impl Runner {
         let mut life = Life::new(&self.settings, self.seed, job.policy, job.knob, mind)?;
         let waste = waste(&life.city.truth(), city.start_ms, from_ms);
         life.live(to_ms)?;
+        let costs = life.costs();
         let truth = life.city.truth();
         let duties: Vec<&DutyDone> = truth.duties().iter().filter(|duty| (from_ms..to_ms).contains(&duty.started_ms)).collect();
         let sum = |of: fn(&DutyDone) -> f64| duties.iter().map(|duty| of(duty)).sum::<f64>();
@@ -122,6 +125,7 @@ impl Runner {
             knob: job.knob,
             km: sum(|duty| duty.driven_m) / 1e3,
             hours: sum(hours),
+            cost_minor: sum(|duty| duty.driven_m) / 1e3 * costs.per_km + sum(hours) * costs.per_hour,
             visits: sum(|duty| duty.sites_served as f64) as usize,
             containers_emptied: sum(|duty| duty.containers_emptied as f64) as usize,
             disposals: sum(|duty| duty.disposals as f64) as usize,

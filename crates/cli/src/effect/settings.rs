@@ -27,8 +27,11 @@ pub struct EffectArgs {
     #[arg(long, default_value_t = 1)]
     pub from: u64,
     /// Containers
-    #[arg(long, default_value_t = 240)]
+    #[arg(long, default_value_t = 200)]
     pub bins: usize,
+    /// Median time in which a container fills, days
+    #[arg(long, default_value_t = 6.0)]
+    pub fill_days: f64,
     /// Trucks
     #[arg(long, default_value_t = 3)]
     pub trucks: usize,
@@ -44,6 +47,9 @@ pub struct EffectArgs {
     /// Knob settings in place of the usual ones, for all policies chosen
     #[arg(long, value_delimiter = ',')]
     pub knobs: Vec<f64>,
+    /// How much of a later visit's cost counts in the prize of a site whose cycle has run through, 0 to 1
+    #[arg(long, default_value_t = 0.3)]
+    pub visit_weight: f64,
     /// Days of another city's past that the forecast model is trained on
     #[arg(long, default_value_t = 14)]
     pub training_days: i64,
@@ -71,9 +77,11 @@ pub struct Settings {
     #[serde(skip)]
     pub from: u64,
     pub bins: usize,
+    pub fill_days: f64,
     pub trucks: usize,
     pub iterations: u64,
     pub training_days: i64,
+    pub visit_weight: f64,
     #[serde(skip)]
     pub policies: Vec<(PolicyKind, Vec<f64>)>,
     /// No event reaches the policies: whatever they still decide, they decide by something else.
@@ -96,9 +104,11 @@ impl Settings {
             seeds: args.seeds,
             from: args.from,
             bins: args.bins,
+            fill_days: args.fill_days,
             trucks: args.trucks,
             iterations: args.iterations,
             training_days: args.training_days,
+            visit_weight: args.visit_weight,
             policies: kinds.into_iter().map(|kind| (kind, knobs(kind))).collect(),
             deaf: false,
         })
@@ -120,6 +130,7 @@ impl Settings {
             seed,
             bins: self.bins,
             trucks: self.trucks,
+            median_fill_days: self.fill_days,
             depots: 1,
             disposal_sites: 2,
             start_ms: START_MS,

@@ -15,9 +15,11 @@ fn settings() -> Settings {
         seeds: 1,
         from: 5,
         bins: 60,
+        fill_days: 4.0,
         trucks: 2,
         iterations: 60,
         training_days: 6,
+        visit_weight: 0.3,
         policies: Vec::new(),
         deaf: false,
     }
@@ -34,8 +36,8 @@ fn policies_meet_the_same_waste_keep_their_bounds_and_overflow_less_the_more_the
         (PolicyKind::Fixed, 0.5, 1.5),
         (PolicyKind::FixedRouted, 0.5, 1.5),
         (PolicyKind::Threshold, 0.4, 0.9),
-        (PolicyKind::Pipeline, 20_000.0, 100.0),
-        (PolicyKind::Clairvoyant, 6_000.0, 50.0),
+        (PolicyKind::Pipeline, 30_000.0, 5_000.0),
+        (PolicyKind::Clairvoyant, 30_000.0, 2_500.0),
     ];
     let mut all = Vec::new();
     for (policy, careful, bold) in pairs {
@@ -77,6 +79,7 @@ fn record(seed: u64, policy: PolicyKind, knob: f64, overflow_days: f64, km: f64)
         knob,
         km,
         hours: km / 10.0,
+        cost_minor: 100.0 * km,
         visits: km as usize,
         containers_emptied: 1,
         disposals: 1,

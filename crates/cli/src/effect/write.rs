@@ -65,18 +65,19 @@ impl Kept {
 /// The runs as CSV and the tables as Markdown, beside the lines of JSON.
 pub fn tables(folder: &Path, settings: &Settings, records: &[RunRecord], report: &str) -> Result<(), Failure> {
     let mut csv = String::from(
-        "seed,policy,knob,km,hours,visits,containers_emptied,disposals,sites_skipped,duties,overflow_days,overflow_share,longest_h,peak_load,level_at_end,planned_h\n",
+        "seed,policy,knob,km,hours,cost,visits,containers_emptied,disposals,sites_skipped,duties,overflow_days,overflow_share,longest_h,peak_load,level_at_end,planned_h\n",
     );
     let bin_days = settings.bins as f64 * settings.days as f64;
     for run in records {
         writeln!(
             csv,
-            "{},{},{},{:.1},{:.2},{},{},{},{},{},{:.3},{:.6},{:.2},{:.3},{:.4},{:.1}",
+            "{},{},{},{:.1},{:.2},{:.2},{},{},{},{},{},{:.3},{:.6},{:.2},{:.3},{:.4},{:.1}",
             run.seed,
             run.policy,
             run.knob,
             run.km,
             run.hours,
+            run.cost_minor / 100.0,
             run.visits,
             run.containers_emptied,
             run.disposals,

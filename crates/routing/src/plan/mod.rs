@@ -8,6 +8,7 @@ pub mod check;
 pub mod diff;
 pub mod prize;
 pub mod problem;
+pub mod reliability;
 pub mod replan;
 pub mod solve;
 #[cfg(test)]
@@ -19,4 +20,5 @@ pub use check::{FleetConflict, Rule, Violation, check, check_fleet};
 pub use diff::{Cause, Causes, Change, ChangeKind, ChangeReason, Diff, diff};
 pub use prize::{Outlook, Prices, Prize, prize};
 pub use problem::Problem;
+pub use reliability::Reliability;
 pub use solve::{Budget, RuinRecreate, SolveError, Solved, Solver};

@@ -8,6 +8,8 @@
 //!
 //! Amounts are in the minor unit of one currency, as the costs of `problem`.
 
+use super::reliability::Reliability;
+
 /// Hours below this count as one moment.
 const LEAST_H: f64 = 0.25;
 /// Least distance of the quantiles, as a logarithm: a forecast that is surer than 2 % is not believed to be.
@@ -41,18 +43,18 @@ impl Outlook {
         t2(distance / width.ln().max(LEAST_WIDTH))
     }
 
-    /// Expected hours that it stands full between two times.
-    pub fn full_h(&self, from_ms: i64, to_ms: i64) -> f64 {
-        span_mean(from_ms, to_ms, |at_ms| self.p_full(at_ms)) * ((to_ms - from_ms) as f64 / HOUR_MS).max(0.0)
+    /// Expected hours that it stands full between two times, its probabilities taken for what they are worth.
+    pub fn full_h(&self, from_ms: i64, to_ms: i64, past: &Reliability) -> f64 {
+        span_mean(from_ms, to_ms, |at_ms| past.worth(self.p_full(at_ms))) * ((to_ms - from_ms) as f64 / HOUR_MS).max(0.0)
     }
 
     /// The same if it were emptied at `from_ms`: what a visit does not prevent. It fills at its usual pace, as uncertain as now.
-    pub fn full_h_after_visit(&self, from_ms: i64, to_ms: i64) -> f64 {
+    pub fn full_h_after_visit(&self, from_ms: i64, to_ms: i64, past: &Reliability) -> f64 {
         let Some(cycle_h) = self.cycle_h else { return 0.0 };
         let [early, middle, late] = self.hours_to_full;
         let spread = |other: f64| if middle > LEAST_H { (other.max(LEAST_H) / middle).clamp(0.4, 2.5) } else { 1.0 };
         let after = Outlook { at_ms: from_ms, hours_to_full: [cycle_h * spread(early).min(0.8), cycle_h, cycle_h * spread(late).max(1.25)], cycle_h: None };
-        after.full_h(from_ms, to_ms)
+        after.full_h(from_ms, to_ms, past)
     }
 
     /// Share of its cycle that it has run through at a time, 0 to 1; 0 where the cycle is not known.
@@ -94,12 +96,13 @@ pub struct Prize {
 }
 
 /// The prize of a site whose containers have these outlooks, if it can be collected at `now_ms` and, if not then, at
-/// `next_ms` at the earliest. Containers without an outlook are left out: nothing is known of them.
-pub fn prize(containers: &[Outlook], now_ms: i64, next_ms: i64, prices: Prices) -> Prize {
-    let saved_h: f64 = containers.iter().map(|c| (c.full_h(now_ms, next_ms) - c.full_h_after_visit(now_ms, next_ms)).max(0.0)).sum();
+/// `next_ms` at the earliest. `past` says what such probabilities were worth before; its default believes them. Containers
+/// without an outlook are left out: nothing is known of them.
+pub fn prize(containers: &[Outlook], now_ms: i64, next_ms: i64, prices: Prices, past: &Reliability) -> Prize {
+    let saved_h: f64 = containers.iter().map(|c| (c.full_h(now_ms, next_ms, past) - c.full_h_after_visit(now_ms, next_ms, past)).max(0.0)).sum();
     // The fullest container decides when the site must be driven to.
     let share = containers.iter().map(|c| c.cycle_share(now_ms)).fold(0.0, f64::max);
-    let all_hold: f64 = containers.iter().map(|c| 1.0 - c.p_full(next_ms)).product();
+    let all_hold: f64 = containers.iter().map(|c| 1.0 - past.worth(c.p_full(next_ms))).product();
     Prize { amount: saved_h / 24.0 * prices.overflow_per_day + share * prices.visit, p_overflow: 1.0 - all_hold }
 }
 
@@ -109,6 +112,10 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
     const PRICES: Prices = Prices { overflow_per_day: 10_000.0, visit: 1_000.0 };
+
+    fn believed() -> Reliability {
+        Reliability::default()
+    }
 
     fn outlook(hours_to_full: [f64; 3]) -> Outlook {
         Outlook { at_ms: 0, hours_to_full, cycle_h: Some(80.0) }
@@ -128,21 +135,31 @@ mod tests {
     #[test]
     fn hours_full_are_the_area_below_the_probability() {
         let full = outlook([0.0, 0.0, 0.0]);
-        assert!((full.full_h(HOUR, 25 * HOUR) - 24.0).abs() < 1e-9);
+        assert!((full.full_h(HOUR, 25 * HOUR, &believed()) - 24.0).abs() < 1e-9);
         let later = outlook([30.0, 40.0, 50.0]);
-        assert!(later.full_h(0, 24 * HOUR) < 1.0 && later.full_h(24 * HOUR, 60 * HOUR) > 12.0);
-        assert_eq!(later.full_h(HOUR, HOUR), 0.0);
+        assert!(later.full_h(0, 24 * HOUR, &believed()) < 1.0 && later.full_h(24 * HOUR, 60 * HOUR, &believed()) > 12.0);
+        assert_eq!(later.full_h(HOUR, HOUR, &believed()), 0.0);
     }
 
     #[test]
     fn the_prize_grows_with_the_risk_and_a_surer_forecast_of_a_late_fill_is_worth_less() {
-        let at = |quantiles| prize(&[outlook(quantiles)], 0, 24 * HOUR, PRICES);
+        let at = |quantiles| prize(&[outlook(quantiles)], 0, 24 * HOUR, PRICES, &believed());
         let (soon, late, unsure) = (at([8.0, 12.0, 18.0]), at([60.0, 70.0, 78.0]), at([20.0, 70.0, 200.0]));
         assert!(soon.amount > unsure.amount && unsure.amount > late.amount);
         assert!(soon.p_overflow > 0.9 && late.p_overflow < 0.01 && unsure.p_overflow > 0.1);
-        let two = prize(&[outlook([8.0, 12.0, 18.0]); 2], 0, 24 * HOUR, PRICES);
+        let two = prize(&[outlook([8.0, 12.0, 18.0]); 2], 0, 24 * HOUR, PRICES, &believed());
         assert!(two.amount > 1.5 * soon.amount && two.p_overflow > soon.p_overflow);
-        assert_eq!(prize(&[], 0, 24 * HOUR, PRICES), Prize { amount: 0.0, p_overflow: 0.0 });
+        assert_eq!(prize(&[], 0, 24 * HOUR, PRICES, &believed()), Prize { amount: 0.0, p_overflow: 0.0 });
+    }
+
+    #[test]
+    fn probabilities_that_came_true_more_often_than_said_raise_the_prize() {
+        let mut past = Reliability::default();
+        (0..500).for_each(|number| past.note(0.3, number % 10 < 7));
+        past.learn();
+        let of = [outlook([15.0, 40.0, 80.0])];
+        let (said, since) = (prize(&of, 0, 24 * HOUR, PRICES, &believed()), prize(&of, 0, 24 * HOUR, PRICES, &past));
+        assert!(since.p_overflow > said.p_overflow + 0.1 && since.amount > said.amount);
     }
 
     #[test]
@@ -151,7 +168,7 @@ mod tests {
         let fast = Outlook { at_ms: 0, hours_to_full: [0.0, 0.0, 0.0], cycle_h: Some(6.0) };
         let slow = Outlook { cycle_h: Some(90.0), ..fast };
         let without_visit = Prices { visit: 0.0, ..PRICES };
-        let (fast, slow) = (prize(&[fast], 0, 24 * HOUR, without_visit), prize(&[slow], 0, 24 * HOUR, without_visit));
+        let (fast, slow) = (prize(&[fast], 0, 24 * HOUR, without_visit, &believed()), prize(&[slow], 0, 24 * HOUR, without_visit, &believed()));
         assert!(fast.amount < 0.5 * slow.amount, "{fast:?} {slow:?}");
     }
 
@@ -159,8 +176,8 @@ mod tests {
     fn a_run_through_cycle_makes_a_visit_worth_its_cost_and_a_fresh_one_does_not() {
         let no_price = Prices { overflow_per_day: 0.0, visit: 1_000.0 };
         let (fresh, old) = (outlook([70.0, 80.0, 90.0]), outlook([5.0, 8.0, 12.0]));
-        assert_eq!(prize(&[fresh], 0, 24 * HOUR, no_price).amount, 0.0);
-        assert!((prize(&[old], 0, 24 * HOUR, no_price).amount - 900.0).abs() < 1e-9);
+        assert_eq!(prize(&[fresh], 0, 24 * HOUR, no_price, &believed()).amount, 0.0);
+        assert!((prize(&[old], 0, 24 * HOUR, no_price, &believed()).amount - 900.0).abs() < 1e-9);
         // Hours later the cycle has gone on.
         assert!(old.cycle_share(6 * HOUR) > old.cycle_share(0) && fresh.cycle_share(40 * HOUR) == 0.5);
     }
