@@ -45,6 +45,13 @@ pub const SPECIFICATION: &[Metric] = &[
     ("ws_state_rows", Kind::Gauge, Unit::Count, &["topology"], "State rows of the tasks owned"),
     ("ws_state_bytes", Kind::Gauge, Unit::Bytes, &["topology"], "Rough bytes of state of the tasks owned"),
     ("ws_table_rejected_rows_total", Kind::Counter, Unit::Count, &["topic"], "Rows of global tables that could not be taken"),
+    (
+        "ws_operator_rows_total",
+        Kind::Counter,
+        Unit::Count,
+        &["operator", "verdict"],
+        "Rows that custom operators took, by what the operator says became of them; rows computed again after a roll-back count again",
+    ),
 ];
 
 /// Registers descriptions with the exporter in place.
@@ -111,6 +118,11 @@ pub(crate) fn process(topology: &str, watermark_ms: i64, lag: i64, tasks: usize,
 
 pub(crate) fn task_stopped(topology: &str) {
     counter!("ws_tasks_stopped_total", "topology" => topology.to_string()).increment(1);
+}
+
+/// A custom operator took a row; `verdict` is one of its own few words.
+pub fn operator_row(operator: &'static str, verdict: &'static str) {
+    counter!("ws_operator_rows_total", "operator" => operator, "verdict" => verdict).increment(1);
 }
 
 pub(crate) fn table_rejected(topic: &str, rows: usize) {
