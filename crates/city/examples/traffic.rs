@@ -88,7 +88,8 @@ impl Examination {
         city.keep_drives();
         let graph = city.roads().clone();
         Examination {
-            area_of: graph.all().map(|segment| area_of(&graph, segment)).collect(),
+            // The classes of an area share nothing: each has a state of its own, as in the topology.
+            area_of: graph.all().map(|segment| format!("{}/{}", area_of(&graph, segment), graph.class(segment).name())).collect(),
             matcher: Matcher::new(graph.clone(), options),
             traffic: Traffic::new(graph.clone(), traffic_options),
             graph,
@@ -157,6 +158,9 @@ impl Examination {
         let verdicts: Vec<String> = self.verdicts.iter().map(|(verdict, count)| format!("{} {count}", verdict.name())).collect();
         println!("  positions {fixes}: {}", verdicts.join(", "));
         println!("  matched at {:.0} positions a second; state of a vehicle at most {} bytes", fixes as f64 / self.match_s, self.state_bytes);
+        let areas: Vec<usize> = self.areas.values().map(|area| area.to_bytes().len()).collect();
+        let (most, sum) = (areas.iter().max().copied().unwrap_or_default(), areas.iter().sum::<usize>());
+        println!("  {} areas by class of road, state of one at most {most} bytes, {} in the mean", areas.len(), sum / areas.len().max(1));
         let mut truth: HashMap<(&str, Edge), Vec<(i64, i64)>> = HashMap::new();
         for drive in self.city.truth().drives() {
             if let Some(edge) = self.edge(drive) {

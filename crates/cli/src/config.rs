@@ -18,6 +18,8 @@ pub struct Config {
     pub topologies: Vec<PathBuf>,
     /// Folder of schemas; none: those built in.
     pub schemas: Option<PathBuf>,
+    /// The road network; none: `roads.geojsonl` in the data folder, for topologies that need one.
+    pub roads: Option<PathBuf>,
     /// The log.
     pub log: LogConfig,
     /// The view.
@@ -98,6 +100,7 @@ impl Default for Config {
             data: PathBuf::from("data"),
             topologies: Vec::new(),
             schemas: None,
+            roads: None,
             log: LogConfig::default(),
             view: ViewConfig::default(),
             api: ApiConfig::default(),
@@ -135,7 +138,15 @@ impl Default for EngineConfig {
 #[error("the configuration cannot be used:\n{}", .0.iter().map(|p| format!("  - {p}")).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
+/// The road network of a data folder, when no other is named.
+pub const ROADS_FILE: &str = "roads.geojsonl";
+
 impl Config {
+    /// Where the road network is.
+    pub fn roads_file(&self) -> PathBuf {
+        self.roads.clone().unwrap_or_else(|| self.data.join(ROADS_FILE))
+    }
+
     /// Reads a file (if given), the environment, and flags; checks the result.
     pub fn load(file: Option<&Path>, flags: Vec<(&str, String)>) -> Result<Config, ConfigError> {
         let mut f = Figment::from(Serialized::defaults(Config::default()));
@@ -186,6 +197,9 @@ impl Config {
         );
         need(self.log.kind != LogKind::Kafka || !self.log.bootstrap.trim().is_empty(), "`log.bootstrap` is empty: host:port of a Kafka broker".into());
         need(self.view.kind != ViewKind::Redis || self.view.url.starts_with("redis"), format!("`view.url` is {}: redis://host:port/", self.view.url));
+        if let Some(roads) = &self.roads {
+            need(roads.is_file(), format!("`roads` is {}: there is no such file; docs/roads.md tells where one comes from", roads.display()));
+        }
         for t in &self.topologies {
             need(t.exists(), format!("`topologies`: {} does not exist", t.display()));
         }
@@ -224,6 +238,13 @@ mod tests {
     fn unknown_keys_are_refused_by_name() {
         let e = from("[engine]\nworkes = 2\n").unwrap_err().to_string();
         assert!(e.contains("workes"), "{e}");
+    }
+
+    #[test]
+    fn roads_lie_in_the_data_folder_unless_a_file_is_named() {
+        assert_eq!(from("data = \"d\"\n").unwrap().roads_file(), Path::new("d").join(ROADS_FILE));
+        let e = from("roads = \"/nowhere/roads.geojsonl\"\n").unwrap_err().to_string();
+        assert!(e.contains("`roads` is /nowhere/roads.geojsonl: there is no such file"), "{e}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod edge_roads;
 mod edge_route;
 mod endpoint;
 mod engine;
+mod evaluate;
 mod evaluate_next_day;
 mod ingest;
 mod ingest_command;
@@ -30,6 +31,8 @@ mod simulate;
 mod slices_test;
 mod status;
 mod topology;
+#[cfg(test)]
+mod traffic_test;
 mod train;
 mod train_risk;
 mod train_table;
@@ -62,6 +65,9 @@ enum Command {
     Ingest(Box<ingest::IngestArgs>),
     /// Train a model by replaying history through the topology that will use it
     Train(train::TrainArgs),
+    /// Judge what topologies find, against the truth of a simulated city or on files
+    #[command(subcommand)]
+    Evaluate(evaluate::EvaluateCommand),
     /// Check, draw and test topology files
     #[command(subcommand)]
     Topology(topology::TopologyCommand),
@@ -98,6 +104,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Ingest(args) => ingest_command::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Evaluate(command) => evaluate::run(command),
         Command::Topology(command) => topology::run(command),
         Command::Schema(command) => schema::run(&command),
         Command::Config(command) => run::config(&command),

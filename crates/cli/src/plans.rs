@@ -7,13 +7,17 @@ use std::sync::Arc;
 use ws_log::registry::Registry;
 use ws_plan::{Plan, load, load_file};
 
+/// The built-in `traffic` as text.
+const TRAFFIC: &str = include_str!("../../../topologies/traffic.yaml");
 /// The built-in topologies by name.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("bin-fill", include_str!("../../../topologies/bin-fill.yaml")),
     ("churn", include_str!("../../../topologies/churn.yaml")),
     ("maintenance", include_str!("../../../topologies/maintenance.yaml")),
     ("outcome", include_str!("../../../topologies/outcome.yaml")),
     ("route", include_str!("../../../topologies/route.yaml")),
+    ("stops", include_str!("../../../topologies/stops.yaml")),
+    ("traffic", TRAFFIC),
 ];
 
 /// Parameters of topologies that win over the environment.
@@ -72,4 +76,17 @@ pub fn maintenance(edge: &RegistryEdge) -> Result<Plan, Failure> {
 /// The built-in `outcome`.
 pub fn outcome(edge: &RegistryEdge) -> Result<Plan, Failure> {
     built_in("outcome", edge, &[])
+}
+
+/// The built-in `traffic` with other parameters, and with the traversals, which it keeps to itself, as JSON in a topic: to judge them.
+pub fn traffic_to_judge(edge: &RegistryEdge, parameters: &[(&str, String)], traversals: &str) -> Result<Plan, Failure> {
+    let (head, sinks) = TRAFFIC.split_once("\nsinks:\n").ok_or("topologies/traffic.yaml has no sinks")?;
+    let text = format!("{head}\nsinks:\n  {traversals}: {{ from: matched, format: json, lineage: false }}\n{sinks}");
+    let given = |name: &str| parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()).or_else(|| env(name));
+    Ok(load("topologies/traffic.yaml", &text, edge, &given)?)
+}
+
+/// The built-in `stops`.
+pub fn stops(edge: &RegistryEdge) -> Result<Plan, Failure> {
+    built_in("stops", edge, &[])
 }

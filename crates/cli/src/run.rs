@@ -42,6 +42,9 @@ pub struct RunArgs {
     /// Data folder
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Road network, for topologies that match positions to roads; otherwise roads.geojsonl in the data folder
+    #[arg(long)]
+    roads: Option<PathBuf>,
     /// Kafka bootstrap servers; implies log.kind = kafka
     #[arg(long)]
     bootstrap: Option<String>,
@@ -137,6 +140,9 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some(d) = &args.data {
         flags.push(("data", d.display().to_string()));
     }
+    if let Some(r) = &args.roads {
+        flags.push(("roads", r.display().to_string()));
+    }
     if let Some(a) = &args.address {
         flags.push(("api.address", a.to_string()));
     }
@@ -149,7 +155,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     std::fs::create_dir_all(&c.data).map_err(|e| format!("{}: {e}; name a folder that can be written with --data", c.data.display()))?;
     let stop = serve::stop_on_signal()?;
     let registry = plans::registry(c.schemas.as_deref())?;
-    let edge = RegistryEdge::new(registry.clone());
+    let edge = RegistryEdge::new(registry.clone()).with_roads(c.roads_file());
     let mut topologies = Vec::new();
     for topology in &c.topologies {
         topologies.push(plans::named(topology, &edge)?.into_slices());
@@ -157,6 +163,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     if topologies.is_empty() {
         topologies.push(plans::bin_fill(&edge)?.into_slices());
     }
+    edge.ready_for(topologies.iter().flatten())?;
     let log = open_log(&c)?;
     if c.log.kind == LogKind::Embedded {
         create_inputs(topologies.iter().flatten(), log.as_ref())?;

@@ -236,7 +236,7 @@ mod tests {
         plan.decision intervention.event control.model control.flag control.experiment \
         ref.site ref.container ref.device ref.vehicle ref.facility ref.customer ref.zone ref.calendar ref.schedule ref.waste-stream ref.tariff ref.unit-cost ref.shift \
         bin.features bin.forecast bin.alert road.speed route.plan route.change customer.features customer.churn-risk \
-        vehicle.features vehicle.maintenance-risk prediction.outcome dlq";
+        vehicle.features vehicle.maintenance-risk vehicle.activity prediction.outcome dlq";
 
     #[test]
     fn every_topic_has_a_contract_and_every_file_is_registered() {

@@ -38,6 +38,21 @@ pub struct Step {
     pub verdict: Option<&'static str>,
 }
 
+/// A stage: a function of settings, state in bytes, and row. Empty bytes are a key never seen.
+pub trait Stage: Send {
+    /// Takes row `index` of a batch. After an error the state is as it was.
+    ///
+    /// # Errors
+    /// When the row cannot be taken or the state cannot be read.
+    fn row(&mut self, state: &mut Vec<u8>, rows: &RecordBatch, index: usize) -> Result<Step, StageError>;
+
+    /// The key's timer came.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    fn timer(&mut self, state: &mut Vec<u8>, due_ms: i64) -> Result<Step, StageError>;
+}
+
 /// A row that cannot be taken; the state stays as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StageError {
@@ -63,6 +78,9 @@ pub enum StageError {
     /// The stored state cannot be read.
     #[error(transparent)]
     Traffic(#[from] crate::traffic::AreaStateError),
+    /// The stored state cannot be read.
+    #[error("state of stops is damaged or of another version; the vehicle must start afresh")]
+    Stops,
 }
 
 /// A row of a batch.

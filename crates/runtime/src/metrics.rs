@@ -110,6 +110,13 @@ pub const SPECIFICATION: &[Metric] = &[
     ("ws_model_calibration_error_ratio", Kind::Gauge, Unit::Count, MODEL_LABELS, "Expected calibration error of a probability, ten groups"),
     ("ws_model_auc_ratio", Kind::Gauge, Unit::Count, MODEL_LABELS, "Area under the ROC curve of a probability; with at least ten of each class"),
     ("ws_table_rejected_rows_total", Kind::Counter, Unit::Count, &["topic"], "Rows of global tables that could not be taken"),
+    (
+        "ws_operator_rows_total",
+        Kind::Counter,
+        Unit::Count,
+        &["operator", "verdict"],
+        "Rows that custom operators took, by what the operator says became of them; rows computed again after a roll-back count again",
+    ),
 ];
 
 /// Registers descriptions with the exporter in place.
@@ -178,6 +185,11 @@ pub(crate) fn process(topology: &str, watermark_ms: i64, lag: Option<i64>, tasks
 
 pub(crate) fn task_stopped(topology: &str) {
     counter!("ws_tasks_stopped_total", "topology" => topology.to_string()).increment(1);
+}
+
+/// A custom operator took a row; `verdict` is one of its own few words.
+pub fn operator_row(operator: &'static str, verdict: &'static str) {
+    counter!("ws_operator_rows_total", "operator" => operator, "verdict" => verdict).increment(1);
 }
 
 pub(crate) fn table_rejected(topic: &str, rows: usize) {

@@ -26,6 +26,7 @@ mod model;
 mod row;
 mod stage;
 mod state;
+mod stop_stage;
 mod stops;
 #[cfg(test)]
 mod tests;
@@ -34,4 +35,5 @@ pub use matcher::{Matcher, Observed};
 pub use row::{Fix, Options, Traversal, Verdict};
 pub use stage::MatchStage;
 pub use state::{StateError, VehicleState};
+pub use stop_stage::StopStage;
 pub use stops::{Move, Stayed, Stop, StopOptions, StopState};

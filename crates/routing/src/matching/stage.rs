@@ -4,7 +4,7 @@ use super::matcher::Matcher;
 use super::row::{Fix, Options, Traversal};
 use super::state::VehicleState;
 use crate::roads::{Place, RoadGraph};
-use crate::stage::{Row, StageError, Step, Value};
+use crate::stage::{Row, Stage, StageError, Step, Value};
 use crate::traffic::area_of;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -15,18 +15,15 @@ use std::sync::Arc;
 pub struct MatchStage {
     matcher: Matcher,
     gap_ms: i64,
-    /// Area of each segment.
-    areas: Vec<String>,
 }
 
 impl MatchStage {
     /// The stage on a network.
     pub fn new(graph: Arc<RoadGraph>, options: Options) -> MatchStage {
-        let areas = graph.all().map(|segment| area_of(&graph, segment)).collect();
-        MatchStage { gap_ms: options.gap_ms, matcher: Matcher::new(graph, options), areas }
+        MatchStage { gap_ms: options.gap_ms, matcher: Matcher::new(graph, options) }
     }
 
-    /// Columns that must be there. `speed_mps`, `heading_deg`, `accuracy_m` and `odometer_m` (Float64) are used if they are.
+    /// Columns that must be there.
     pub fn inputs() -> Vec<(&'static str, DataType)> {
         vec![
             ("observed_at", DataType::Int64),
@@ -37,6 +34,11 @@ impl MatchStage {
         ]
     }
 
+    /// Columns (Float64) that make it better where they are and are not null.
+    pub fn welcome() -> [&'static str; 4] {
+        ["speed_mps", "heading_deg", "accuracy_m", "odometer_m"]
+    }
+
     /// Columns that it makes.
     pub fn outputs() -> SchemaRef {
         let field = |name: &str, kind, nullable| Field::new(name, kind, nullable);
@@ -44,6 +46,7 @@ impl MatchStage {
             field("segment_id", DataType::Utf8, false),
             field("direction", DataType::Utf8, false),
             field("area_id", DataType::Utf8, false),
+            field("road_class", DataType::Utf8, false),
             field("entered_at", DataType::Int64, false),
             field("left_at", DataType::Int64, false),
             field("metres", DataType::Float64, false),
@@ -52,9 +55,26 @@ impl MatchStage {
         ]))
     }
 
+    fn values(&self, traversal: &Traversal) -> Vec<Value> {
+        let (graph, segment) = (self.matcher.graph(), traversal.edge.segment());
+        vec![
+            Value::Text(graph.id(segment).to_owned()),
+            Value::Text(traversal.edge.direction().name().to_owned()),
+            Value::Text(area_of(graph, segment)),
+            Value::Text(graph.class(segment).name().to_owned()),
+            Value::Int(traversal.entered_ms),
+            Value::Int(traversal.left_ms),
+            Value::Float(traversal.metres),
+            Value::Bool(traversal.whole),
+            Value::Bool(traversal.moving),
+        ]
+    }
+}
+
+impl Stage for MatchStage {
     /// Takes a row of a vehicle. Traversals have the event time of the row that decided them, so that one of an upload of held
     /// rows is not late to whoever reads them; `left_at` tells when it was.
-    pub fn row(&mut self, state: &mut Vec<u8>, rows: &RecordBatch, index: usize) -> Result<Step, StageError> {
+    fn row(&mut self, state: &mut Vec<u8>, rows: &RecordBatch, index: usize) -> Result<Step, StageError> {
         let row = Row { rows, index };
         let place = |name| row.float(name).map(|degrees| degrees.unwrap_or(f64::NAN));
         let fix = Fix {
@@ -75,24 +95,10 @@ impl MatchStage {
     }
 
     /// The vehicle has been silent for the gap: what is open is told.
-    pub fn timer(&mut self, state: &mut Vec<u8>, due_ms: i64) -> Result<Step, StageError> {
+    fn timer(&mut self, state: &mut Vec<u8>, due_ms: i64) -> Result<Step, StageError> {
         let mut vehicle = VehicleState::from_bytes(state)?;
         let traversals = self.matcher.finish(&mut vehicle);
         *state = vehicle.to_bytes();
         Ok(Step { rows: traversals.iter().map(|traversal| (due_ms, self.values(traversal))).collect(), timer_ms: None, verdict: None })
-    }
-
-    fn values(&self, traversal: &Traversal) -> Vec<Value> {
-        let segment = traversal.edge.segment();
-        vec![
-            Value::Text(self.matcher.graph().id(segment).to_owned()),
-            Value::Text(traversal.edge.direction().name().to_owned()),
-            Value::Text(self.areas[segment.0 as usize].clone()),
-            Value::Int(traversal.entered_ms),
-            Value::Int(traversal.left_ms),
-            Value::Float(traversal.metres),
-            Value::Bool(traversal.whole),
-            Value::Bool(traversal.moving),
-        ]
     }
 }

@@ -5,7 +5,7 @@ use super::options::{SpeedRow, TrafficOptions};
 use super::state::AreaState;
 use crate::matching::Traversal;
 use crate::roads::{Direction, RoadGraph};
-use crate::stage::{Row, StageError, Step, Value};
+use crate::stage::{Row, Stage, StageError, Step, Value};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -55,8 +55,31 @@ impl TrafficStage {
         ]))
     }
 
+    fn step(&self, area: &AreaState, rows: Vec<SpeedRow>) -> Step {
+        let rows = rows.iter().map(|row| (row.until_ms - 1, self.values(row))).collect();
+        Step { rows, timer_ms: self.traffic.next_close_ms(area), verdict: None }
+    }
+
+    fn values(&self, row: &SpeedRow) -> Vec<Value> {
+        vec![
+            Value::Text(self.graph.id(row.edge.segment()).to_owned()),
+            Value::Text(row.edge.direction().name().to_owned()),
+            Value::Int(row.from_ms),
+            Value::Int(row.until_ms),
+            Value::Float(row.mps),
+            row.slow_mps.into(),
+            Value::Float(row.typical_mps),
+            Value::Float(row.free_flow_mps),
+            Value::Int(row.samples as i64),
+            Value::Int(row.vehicles as i64),
+            Value::Float(row.confidence),
+        ]
+    }
+}
+
+impl Stage for TrafficStage {
     /// Takes a traversal. One on a segment that the network does not have is an error, since its maker had another network.
-    pub fn row(&self, state: &mut Vec<u8>, rows: &RecordBatch, index: usize) -> Result<Step, StageError> {
+    fn row(&mut self, state: &mut Vec<u8>, rows: &RecordBatch, index: usize) -> Result<Step, StageError> {
         let row = Row { rows, index };
         let unusable = |name, what: String| StageError::Value { name, what };
         let id = row.text("segment_id")?;
@@ -81,32 +104,11 @@ impl TrafficStage {
     }
 
     /// A window's grace is over.
-    pub fn timer(&self, state: &mut Vec<u8>, due_ms: i64) -> Result<Step, StageError> {
+    fn timer(&mut self, state: &mut Vec<u8>, due_ms: i64) -> Result<Step, StageError> {
         let mut area = AreaState::from_bytes(state)?;
         let rows = self.traffic.close(&mut area, due_ms);
         *state = area.to_bytes();
         Ok(self.step(&area, rows))
-    }
-
-    fn step(&self, area: &AreaState, rows: Vec<SpeedRow>) -> Step {
-        let rows = rows.iter().map(|row| (row.until_ms - 1, self.values(row))).collect();
-        Step { rows, timer_ms: self.traffic.next_close_ms(area), verdict: None }
-    }
-
-    fn values(&self, row: &SpeedRow) -> Vec<Value> {
-        vec![
-            Value::Text(self.graph.id(row.edge.segment()).to_owned()),
-            Value::Text(row.edge.direction().name().to_owned()),
-            Value::Int(row.from_ms),
-            Value::Int(row.until_ms),
-            Value::Float(row.mps),
-            row.slow_mps.into(),
-            Value::Float(row.typical_mps),
-            Value::Float(row.free_flow_mps),
-            Value::Int(row.samples as i64),
-            Value::Int(row.vehicles as i64),
-            Value::Float(row.confidence),
-        ]
     }
 }
 
@@ -163,17 +165,17 @@ mod tests {
             Arc::new(rows.iter().map(|(_, row)| if let Value::Int(value) = row[place] { Some(value) } else { None }).collect::<Int64Array>())
         };
         let bool = |place: usize| -> ArrayRef { Arc::new(rows.iter().map(|(_, row)| Some(row[place] == Value::Bool(true))).collect::<BooleanArray>()) };
-        let metres = rows.iter().map(|(_, row)| if let Value::Float(value) = row[5] { Some(value) } else { None }).collect::<Float64Array>();
+        let metres = rows.iter().map(|(_, row)| if let Value::Float(value) = row[6] { Some(value) } else { None }).collect::<Float64Array>();
         let vehicles: ArrayRef = Arc::new(StringArray::from(vec![vehicle; rows.len()]));
         RecordBatch::try_from_iter([
             ("vehicle_id", vehicles),
             ("segment_id", text(0)),
             ("direction", text(1)),
-            ("entered_at", int(3)),
-            ("left_at", int(4)),
+            ("entered_at", int(4)),
+            ("left_at", int(5)),
             ("metres", Arc::new(metres) as ArrayRef),
-            ("whole", bool(6)),
-            ("moving", bool(7)),
+            ("whole", bool(7)),
+            ("moving", bool(8)),
         ])
         .unwrap()
     }
@@ -182,7 +184,7 @@ mod tests {
     fn positions_become_speeds_through_both_stages() {
         let graph = Arc::new(grid_city(12, 12, 150.0));
         let mut matching = MatchStage::new(graph.clone(), Options::default());
-        let traffic = TrafficStage::new(graph.clone(), TrafficOptions { min_vehicles: 2, ..TrafficOptions::default() });
+        let mut traffic = TrafficStage::new(graph.clone(), TrafficOptions { min_vehicles: 2, ..TrafficOptions::default() });
         let (mut told, mut timer_ms, mut area) = (Vec::new(), None, Vec::new());
         for (vehicle, start_ms) in [("truck-1", MONDAY_MS), ("truck-2", MONDAY_MS + 60_000)] {
             let rows = positions(&graph, start_ms);
@@ -215,12 +217,12 @@ mod tests {
     #[test]
     fn what_cannot_be_taken_is_said_and_changes_nothing() {
         let graph = Arc::new(grid_city(4, 4, 150.0));
-        let traffic = TrafficStage::new(graph.clone(), TrafficOptions::default());
+        let mut traffic = TrafficStage::new(graph.clone(), TrafficOptions::default());
         let mut state = Vec::new();
         let row = |id: &str| {
-            let values = [id, "forward", "", "", "", ""].map(|text| Value::Text(text.to_owned()));
+            let values = [id, "forward", "", "", "", "", ""].map(|text| Value::Text(text.to_owned()));
             let mut row = values.to_vec();
-            (row[3], row[4], row[5]) = (Value::Int(0), Value::Int(20_000), Value::Float(150.0));
+            (row[4], row[5], row[6]) = (Value::Int(0), Value::Int(20_000), Value::Float(150.0));
             row.extend([Value::Bool(true), Value::Bool(true)]);
             batch("truck-1", &[(0, row)])
         };

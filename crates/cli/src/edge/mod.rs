@@ -1,18 +1,28 @@
-//! What tasks and plans need from the edge: codecs by the schema registry, the rules behind models, and contracts.
+//! What tasks and plans need from the edge: codecs by the schema registry, the rules behind models, custom operators, and
+//! contracts.
+
+mod network;
+mod operators;
+mod settings;
+
+use network::Network;
+pub use network::NetworkError;
 
 use crate::{edge_outcome, edge_route};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use ws_inference::{FillHeuristic, FillHeuristicOptions, RiskRule};
 use ws_log::avro::{AvroDecoder, AvroEncoder, JsonEncoder};
 use ws_log::registry::Registry;
 use ws_plan::{Contracts, ModelContract, TopicContract};
+use ws_routing::roads::RoadGraph;
 use ws_stream::codec::{Decode, Encode};
 use ws_stream::custom::{CustomContract, CustomOp};
 use ws_stream::predict::Predictor;
 use ws_stream::solve::{Accept, SolverContract};
-use ws_stream::spec::SinkFormat;
+use ws_stream::spec::{OpSpec, SinkFormat, Topology};
 use ws_stream::task::Edge;
 
 /// The model of the `bin-fill` topology.
@@ -28,12 +38,43 @@ pub const MODELS: [&str; 3] = [FILL_MODEL, CHURN_MODEL, MAINTENANCE_MODEL];
 #[derive(Clone)]
 pub struct RegistryEdge {
     registry: Arc<Registry>,
+    roads: Arc<Network>,
 }
 
 impl RegistryEdge {
-    /// Over a registry.
+    /// Over a registry, without roads.
     pub fn new(registry: Arc<Registry>) -> Self {
-        RegistryEdge { registry }
+        RegistryEdge { registry, roads: Arc::default() }
+    }
+
+    /// The same with a file of roads. It is read when the first operator asks for it, once for all who share this edge.
+    pub fn with_roads(self, file: PathBuf) -> Self {
+        RegistryEdge { roads: Arc::new(Network::of_file(file)), ..self }
+    }
+
+    /// The same with roads that are at hand.
+    pub fn with_network(self, graph: Arc<RoadGraph>) -> Self {
+        RegistryEdge { roads: Arc::new(Network::of_graph(graph)), ..self }
+    }
+
+    /// The roads.
+    ///
+    /// # Errors
+    /// When none are named, or the file cannot be read.
+    pub fn network(&self) -> Result<Arc<RoadGraph>, NetworkError> {
+        self.roads.graph()
+    }
+
+    /// Reads what the operators of a topology work on, so that a process without it ends before its tasks start.
+    ///
+    /// # Errors
+    /// When an operator needs roads and there are none.
+    pub fn ready_for<'a>(&self, slices: impl IntoIterator<Item = &'a Arc<Topology>>) -> Result<(), NetworkError> {
+        let on_roads = |op: &OpSpec| matches!(op, OpSpec::Apply(apply) if operators::needs_roads(&apply.operator));
+        match slices.into_iter().flat_map(|slice| &slice.stages).any(|stage| on_roads(&stage.op)) {
+            true => self.network().map(|_| ()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -63,7 +104,7 @@ impl Edge for RegistryEdge {
     fn operator(&self, name: &str, with: &BTreeMap<String, String>, _input: &SchemaRef) -> Result<Box<dyn CustomOp>, String> {
         edge_route::operator(name, with)
             .or_else(|| (name == edge_outcome::OPERATOR).then(|| edge_outcome::operator(with)))
-            .unwrap_or_else(|| Err(format!("there is no operator `{name}` in this program")))
+            .unwrap_or_else(|| operators::build(name, with, self))
     }
 
     fn acceptance(&self, solver: &str) -> Option<Box<dyn Accept>> {
@@ -84,7 +125,9 @@ impl Contracts for RegistryEdge {
     }
 
     fn operator(&self, operator: &str, with: &BTreeMap<String, String>) -> Option<Result<CustomContract, String>> {
-        edge_route::operator_contract(operator, with).or_else(|| edge_outcome::contract(operator, with))
+        edge_route::operator_contract(operator, with)
+            .or_else(|| edge_outcome::contract(operator, with))
+            .or_else(|| operators::contract(operator, with))
     }
 
     fn solver(&self, solver: &str) -> Option<SolverContract> {
@@ -92,7 +135,7 @@ impl Contracts for RegistryEdge {
     }
 
     fn operators(&self) -> Vec<String> {
-        edge_route::OPERATORS.iter().chain(&[edge_outcome::OPERATOR]).map(|o| (*o).to_string()).collect()
+        operators::NAMES.iter().chain(&edge_route::OPERATORS).chain(&[edge_outcome::OPERATOR]).map(|o| (*o).to_string()).collect()
     }
 
     fn solvers(&self) -> Vec<String> {
