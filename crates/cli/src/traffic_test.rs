@@ -39,7 +39,7 @@ fn faulty() -> &'static TrafficEvaluation {
 #[test]
 fn a_topology_is_checked_without_roads_and_does_not_start_without_them() {
     let edge = edge();
-    let slices = plans::traffic(&edge).unwrap().into_slices();
+    let slices = plans::built_in("traffic", &edge, &[]).unwrap().into_slices();
     assert_eq!(slices.iter().map(|s| s.name.as_ref()).collect::<Vec<_>>(), ["traffic", "traffic.by_area"]);
     assert!(matches!(edge.ready_for(&slices), Err(NetworkError::Unnamed)));
     let absent = edge.clone().with_roads(PathBuf::from("nowhere/roads.geojsonl"));

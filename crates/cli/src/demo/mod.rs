@@ -35,7 +35,7 @@ use ws_stream::worker::WorkerOptions;
 use ws_views::EmbeddedView;
 
 /// Topologies that run, the one that the status line tells first.
-const TOPOLOGIES: [&str; 5] = ["bin-fill", "route", "churn", "maintenance", "outcome"];
+const TOPOLOGIES: [&str; 6] = ["bin-fill", "traffic", "route", "churn", "maintenance", "outcome"];
 /// Topics that the view shows.
 const SHOWN: [&str; 10] = [
     "bin.features",
@@ -100,8 +100,10 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}; name a folder that can be written with --data", data.display()))?;
     let stop = serve::stop_on_signal()?;
     let registry = plans::registry(None)?;
-    let edge = RegistryEdge::new(registry.clone());
-    let parameters = [("ROUTE_AUTOMATIC", "true".to_string())];
+    // The map of the simulated city, for whoever plans and measures in it.
+    let roads = data.join("roads.geojsonl");
+    let edge = RegistryEdge::new(registry.clone()).with_roads(roads.clone());
+    let parameters = [("ROUTE_AUTOMATIC", "true".to_string()), ("ROUTE_NETWORK", roads.display().to_string())];
     let topologies = TOPOLOGIES.iter().map(|t| Ok(plans::built_in(t, &edge, &parameters)?.into_slices())).collect::<Result<Vec<_>, Failure>>()?;
     let log = open_embedded(&data)?;
     let view = EmbeddedView::open(&data.join("view"))?;
@@ -115,6 +117,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let (plans, following) = orders::follow(log.clone(), registry.clone(), stop.clone())?;
     let orders = orders::Orders::open(&data, plans)?;
     let mut producer = Producer::open(&data, config.clone(), log.as_ref(), registry.clone(), PARTITIONS, orders)?;
+    producer.write_roads(&roads)?;
     let status = Arc::new(ProcessStatus::new(topologies, models.clone(), args.speed));
     status.event_now_ms.store(producer.now_ms(), Ordering::Relaxed);
     let server =

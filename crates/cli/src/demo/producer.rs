@@ -6,6 +6,7 @@ use super::stopped;
 use crate::Failure;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -87,6 +88,18 @@ impl Producer {
             producer.live_until(next_ms)?;
         }
         Ok(producer)
+    }
+
+    /// Writes the city's streets as a map, if that was not done.
+    pub fn write_roads(&self, file: &Path) -> Result<(), Failure> {
+        if !file.exists() {
+            let new = file.with_extension("new");
+            let mut out = std::io::BufWriter::new(std::fs::File::create(&new)?);
+            ws_routing::roads::write(self.city.roads(), &mut out)?;
+            out.flush()?;
+            std::fs::rename(new, file)?;
+        }
+        Ok(())
     }
 
     /// The city's time, UTC ms.
