@@ -46,6 +46,7 @@ pub fn maintenance(edge: &RegistryEdge) -> Result<Plan, Failure> {
 }
 
 /// The built-in `outcome`.
+#[allow(dead_code, reason = "started by the demo")]
 pub fn outcome(edge: &RegistryEdge) -> Result<Plan, Failure> {
     Ok(load("topologies/outcome.yaml", OUTCOME, edge, &env)?)
 }
