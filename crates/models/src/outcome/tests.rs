@@ -180,6 +180,23 @@ fn facts_go_when_nobody_needs_them_and_bytes_that_are_damaged_are_refused() {
 }
 
 #[test]
+fn a_book_about_an_hourly_sensor_is_small() {
+    let rules = Rules::default();
+    let mut book = Book::default();
+    for hour in 0..500 {
+        let emptied_ms = Some((hour - hour % 24) * H);
+        book.tell(
+            hour * H + hour % 7 * 1_000,
+            Fact::Reading { level: 0.04 * (hour % 24) as f64, place: "cont-0001".into(), emptied_ms },
+            format!("bin-gw-0001-{hour:08}"),
+        );
+        book.forget(hour * H, &rules);
+    }
+    let bytes = book.write().len();
+    assert!(bytes < 1_500, "{bytes} bytes are written with every reading");
+}
+
+#[test]
 fn thinning_changes_no_answer() {
     // Three weeks of an hourly sensor that fills, overflows and is emptied, reported or not, and moves once.
     let facts: Vec<(i64, Fact)> = (0..500)
