@@ -36,7 +36,7 @@ impl Line {
         let edge = RegistryEdge::new(registry.clone());
         let replay = |slices: &[_]| Replay::of_slices(slices, Arc::new(edge.clone()), Models::default(), 0).unwrap();
         let bin_fill = replay(&plans::bin_fill(&edge).unwrap().into_slices());
-        let outcome = replay(&plans::outcome(&edge).unwrap().into_slices());
+        let outcome = replay(&plans::built_in("outcome", &edge, &[]).unwrap().into_slices());
         Line { registry, bin_fill, outcome, predictions: Vec::new(), outcomes: Vec::new() }
     }
 

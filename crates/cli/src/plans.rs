@@ -73,12 +73,6 @@ pub fn maintenance(edge: &RegistryEdge) -> Result<Plan, Failure> {
     built_in("maintenance", edge, &[])
 }
 
-/// The built-in `outcome`.
-#[allow(dead_code, reason = "started by the demo")]
-pub fn outcome(edge: &RegistryEdge) -> Result<Plan, Failure> {
-    built_in("outcome", edge, &[])
-}
-
 /// The built-in `traffic` with other parameters, and with the traversals, which it keeps to itself, as JSON in a topic: to judge them.
 pub fn traffic_to_judge(edge: &RegistryEdge, parameters: &[(&str, String)], traversals: &str) -> Result<Plan, Failure> {
     let (head, sinks) = TRAFFIC.split_once("\nsinks:\n").ok_or("topologies/traffic.yaml has no sinks")?;
