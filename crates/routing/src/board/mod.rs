@@ -34,6 +34,12 @@ mod settings;
 pub mod spread;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_decisions;
+#[cfg(test)]
+mod tests_duty;
 mod zone;
 
 pub use answer::{Answered, Clock, Mode, Objection, answer, judge};

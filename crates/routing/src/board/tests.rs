@@ -123,36 +123,18 @@ fn what_names_a_site_that_does_not_exist_is_told_once_and_the_rest_is_planned() 
 fn a_clock_change_at_night_moves_no_window_and_plans_the_right_day() {
     // Berlin, Sunday 2026-10-25: 25 hours. A night shift from Saturday 22:00 to Sunday 06:00 by the clock lasts nine hours.
     let saturday = 1_792_792_800_000i64; // 2026-10-23T22:00Z: midnight of Saturday the 24th
-    let mut day = Day::new(0, &[FULL, FULL]);
-    for n in 0..2 {
-        let longitude = 11.50 + 0.001 * f64::from(n);
-        day.put(saturday, json!({"kind": "site", "entity_id": format!("s{n}"), "latitude_deg": 48.11, "longitude_deg": longitude, "time_zone": "Europe/Berlin", "service_s": 120.0}));
-        day.forecast(saturday, n as usize, FULL);
-    }
-    // s1 may be entered from 04:00 to 05:00 by the clock: after the change that is 03:00Z to 04:00Z.
-    day.put(saturday + 1, json!({"kind": "site", "entity_id": "s1", "latitude_deg": 48.11, "longitude_deg": 11.501, "time_zone": "Europe/Berlin", "service_s": 120.0, "access_from_s": 14400.0, "access_to_s": 18000.0}));
-    let (from, to) = (saturday + 22 * HOUR_MS, saturday + 31 * HOUR_MS);
-    day.truck(saturday, "v0", json!({"shift_from": from, "shift_to": to, "break_ms": 0}));
-    let mut old = day.clone();
-    for (kind, id) in [("facility", "depot"), ("facility", "tip"), ("stream", "residual"), ("cost", "overflow")] {
-        assert!(!old.rows().schema().fields().is_empty());
-        old.remove(kind, id);
-    }
-    day.put(saturday + 2, json!({"kind": "ticket", "entity_id": "t", "site_id": "s1", "status": "opened", "category": "spill", "priority": "urgent"}));
-    // Newer than the builder's Monday: only what happened counts as now, so the board stands on Saturday.
-    let settings = Settings { time_zone: "Europe/Berlin".into(), ..automatic() };
-    let mut board = Day::default();
-    board.put(saturday, json!({"kind": "facility", "entity_id": "depot", "category": "depot", "latitude_deg": 48.10, "longitude_deg": 11.50}));
-    board.put(saturday, json!({"kind": "facility", "entity_id": "tip", "category": "disposal", "latitude_deg": 48.13, "longitude_deg": 11.56, "streams": "residual,", "service_s": 600.0}));
-    board.put(saturday, json!({"kind": "stream", "entity_id": "residual", "density_kg_per_l": 0.1}));
+    let mut board = Day::new(0, &[]);
     for n in 0..2 {
         board.put(saturday, json!({"kind": "container", "entity_id": format!("c{n}"), "site_id": format!("s{n}"), "waste_stream": "residual", "capacity_l": 1100.0}));
         board.forecast(saturday, n, FULL);
+        board.put(saturday, json!({"kind": "site", "entity_id": format!("s{n}"), "latitude_deg": 48.11, "longitude_deg": 11.50 + 0.001 * n as f64, "time_zone": "Europe/Berlin", "service_s": 120.0}));
     }
-    board.put(saturday, json!({"kind": "site", "entity_id": "s0", "latitude_deg": 48.11, "longitude_deg": 11.50, "time_zone": "Europe/Berlin", "service_s": 120.0}));
-    board.put(saturday, json!({"kind": "site", "entity_id": "s1", "latitude_deg": 48.11, "longitude_deg": 11.501, "time_zone": "Europe/Berlin", "service_s": 120.0, "access_from_s": 14400.0, "access_to_s": 18000.0}));
+    // s1 may be entered from 04:00 to 05:00 by the clock.
+    let hours = json!({"kind": "site", "entity_id": "s1", "latitude_deg": 48.11, "longitude_deg": 11.501, "time_zone": "Europe/Berlin", "service_s": 120.0, "access_from_s": 14400.0, "access_to_s": 18000.0});
+    board.put(saturday + 1, hours);
     board.put(saturday + 2, json!({"kind": "ticket", "entity_id": "t", "site_id": "s1", "status": "opened", "category": "spill", "priority": "urgent"}));
-    board.truck(saturday, "v0", json!({"shift_from": from, "shift_to": to, "break_ms": 0}));
+    board.truck(saturday, "v0", json!({"shift_from": saturday + 22 * HOUR_MS, "shift_to": saturday + 31 * HOUR_MS, "break_ms": 0}));
+    let settings = Settings { time_zone: "Europe/Berlin".into(), ..automatic() };
     let said = ask(&board, &[], &settings);
     let plan = said.plan();
     assert_eq!(plan["plan_id"], "north-2026-10-24", "the night belongs to the day on which it begins");
