@@ -22,6 +22,8 @@ mod outcome_test;
 mod plans;
 mod process;
 mod projection;
+#[cfg(test)]
+mod route_test;
 mod run;
 mod schema;
 mod scores;

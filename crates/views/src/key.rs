@@ -27,11 +27,28 @@ pub enum Keyspace {
     ChurnRisk,
     /// One part of a vehicle, `vehicle/part`: how likely it fails.
     MaintenanceRisk,
+    /// The plans of one planning area: in force, proposed, completed.
+    Plan,
+    /// One difference of an area's newest plan: `area/number`. A newer plan's differences take the places of the older ones'.
+    Change,
+    /// What kept something out of an area's plan: `area/code/entity`.
+    Problem,
 }
 
 impl Keyspace {
     /// All keyspaces, in the order of their indexes.
-    pub const ALL: [Self; 7] = [Self::Bin, Self::Alert, Self::Truck, Self::Site, Self::Facility, Self::ChurnRisk, Self::MaintenanceRisk];
+    pub const ALL: [Self; 10] = [
+        Self::Bin,
+        Self::Alert,
+        Self::Truck,
+        Self::Site,
+        Self::Facility,
+        Self::ChurnRisk,
+        Self::MaintenanceRisk,
+        Self::Plan,
+        Self::Change,
+        Self::Problem,
+    ];
 
     /// The name used in stored keys and in answers.
     pub fn as_str(self) -> &'static str {
@@ -43,6 +60,9 @@ impl Keyspace {
             Self::Facility => "facility",
             Self::ChurnRisk => "churn_risk",
             Self::MaintenanceRisk => "maintenance_risk",
+            Self::Plan => "plan",
+            Self::Change => "change",
+            Self::Problem => "problem",
         }
     }
 
@@ -51,9 +71,12 @@ impl Keyspace {
         match self {
             Self::Bin => &[Part::Features, Part::Forecast],
             Self::Alert => &[Part::Alert],
-            Self::Truck => &[Part::Position, Part::Status],
+            Self::Truck => &[Part::Position, Part::Status, Part::Duty],
             Self::Site | Self::Facility => &[Part::Reference],
             Self::ChurnRisk | Self::MaintenanceRisk => &[Part::Risk],
+            Self::Plan => &[Part::InForce, Part::Proposal, Part::Completed],
+            Self::Change => &[Part::Change],
+            Self::Problem => &[Part::Problem],
         }
     }
 }
@@ -76,9 +99,38 @@ pub enum Part {
     Reference,
     /// A row of `customer.churn-risk` or `vehicle.maintenance-risk`.
     Risk,
+    /// The row of `route.plan` that is in force.
+    InForce,
+    /// The newest row of `route.plan` that was proposed, or what became of it.
+    Proposal,
+    /// The newest row of `route.plan` that tells a day as driven.
+    Completed,
+    /// In which plan a vehicle was last in force.
+    Duty,
+    /// A row of `route.change`.
+    Change,
+    /// A row of `route.problem`.
+    Problem,
 }
 
 impl Part {
+    /// All parts.
+    const ALL: [Self; 13] = [
+        Self::Features,
+        Self::Forecast,
+        Self::Alert,
+        Self::Position,
+        Self::Status,
+        Self::Reference,
+        Self::Risk,
+        Self::InForce,
+        Self::Proposal,
+        Self::Completed,
+        Self::Duty,
+        Self::Change,
+        Self::Problem,
+    ];
+
     /// The name used in stored keys and in answers.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -89,12 +141,18 @@ impl Part {
             Self::Status => "status",
             Self::Reference => "reference",
             Self::Risk => "risk",
+            Self::InForce => "in_force",
+            Self::Proposal => "proposal",
+            Self::Completed => "completed",
+            Self::Duty => "duty",
+            Self::Change => "change",
+            Self::Problem => "problem",
         }
     }
 
     /// The part of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Features, Self::Forecast, Self::Alert, Self::Position, Self::Status, Self::Reference, Self::Risk].into_iter().find(|part| part.as_str() == name)
+        Self::ALL.into_iter().find(|part| part.as_str() == name)
     }
 }
 
@@ -105,7 +163,7 @@ pub struct ViewKey {
     pub keyspace: Keyspace,
     /// Whose record.
     pub tenant: String,
-    /// Device, `device/alert`, vehicle, site, facility, customer or `vehicle/part`.
+    /// Device, `device/alert`, vehicle, site, facility, customer, `vehicle/part` or planning area; see [`Keyspace`].
     pub id: String,
 }
 

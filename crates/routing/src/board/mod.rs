@@ -27,6 +27,7 @@ mod facts;
 mod fleet;
 mod memo;
 mod need;
+mod packed;
 mod places;
 mod read;
 mod row;
@@ -34,9 +35,15 @@ mod settings;
 pub mod spread;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_decisions;
+#[cfg(test)]
+mod tests_duty;
 mod zone;
 
-pub use answer::{Answered, Clock, Mode, Objection, answer, judge};
+pub use answer::{Answered, Clock, Mode, Objection, Question, answer, judge};
 pub use columns::output_columns;
 pub use facts::Trouble;
 pub use memo::Memo;
