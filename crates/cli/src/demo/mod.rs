@@ -37,7 +37,7 @@ use ws_views::EmbeddedView;
 /// Topologies that run, the one that the status line tells first.
 const TOPOLOGIES: [&str; 6] = ["bin-fill", "traffic", "route", "churn", "maintenance", "outcome"];
 /// Topics that the view shows.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 13] = [
     "bin.features",
     "bin.forecast",
     "bin.alert",
@@ -48,6 +48,9 @@ const SHOWN: [&str; 10] = [
     "customer.churn-risk",
     "contract.event",
     "vehicle.maintenance-risk",
+    "route.plan",
+    "route.change",
+    "route.problem",
 ];
 /// Partitions of every topic of the demo.
 const PARTITIONS: u32 = 4;
