@@ -120,7 +120,9 @@ impl City {
             // For the day after: it waits in the depot.
             Some(duty) if later_day(duty.started_ms) && route.starts_ms > self.now_ms => self.stand(index, route, orders),
             // A drive on which it will break down is a drive like any other until then.
-            Some(duty) if duty.broken && (duty.phase == Phase::Broken || self.trucks[index].health.failed.is_none()) => return Err(DispatchError::BrokenDown { vehicle_id: route.vehicle_id.clone() }),
+            Some(duty) if duty.broken && (duty.phase == Phase::Broken || self.trucks[index].health.failed.is_none()) => {
+                return Err(DispatchError::BrokenDown { vehicle_id: route.vehicle_id.clone() });
+            }
             Some(_) => self.replace(index, route, orders),
             None => self.stand(index, route, orders),
         }

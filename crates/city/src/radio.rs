@@ -45,7 +45,11 @@ impl City {
 
     pub(crate) fn tell_status(&mut self, index: usize, status: &'static str) {
         let truck = &self.trucks[index];
-        let next = truck.duty.as_ref().and_then(|duty| duty.orders[duty.next.min(duty.orders.len())..].iter().find_map(Order::site)).map(|site| self.layout.sites[site].id.as_str());
+        let next = truck
+            .duty
+            .as_ref()
+            .and_then(|duty| duty.orders[duty.next.min(duty.orders.len())..].iter().find_map(Order::site))
+            .map(|site| self.layout.sites[site].id.as_str());
         let doing = Doing {
             status,
             load_kg: truck.total_kg(),

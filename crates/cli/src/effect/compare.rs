@@ -50,7 +50,7 @@ pub fn report(settings: &Settings, records: &[RunRecord]) -> Result<String, Fail
         .filter(|((kind, _), _)| *kind == PolicyKind::Fixed)
         .filter_map(|((_, seed), runs)| Some((*seed, runs.iter().find(|run| run.knob == FIXED_AS_CONFIGURED)?.overflow_days)))
         .collect();
-    for (share, title) in [(1.0, "as often as under the fixed rounds as configured"), (0.5, "half as often"), (2.0, "twice as often")] {
+    for (share, title) in [(1.0, "as often as under the fixed rounds as configured"), (0.5, "half as often"), (0.25, "a quarter as often")] {
         let levels: BTreeMap<u64, f64> = reference.iter().map(|(seed, overflow)| (*seed, overflow * share)).collect();
         if !levels.is_empty() {
             equal_overflow(&mut out, settings, &curves, &levels, title)?;
@@ -132,7 +132,11 @@ const PAIRS: [(PolicyKind, PolicyKind); 7] = [
 
 fn frontier(out: &mut String, settings: &Settings, curves: &Curves<'_>) -> Result<(), Failure> {
     writeln!(out, "**The runs as they are**: means over seeds for each setting of each policy's knob. {}.\n", knobs())?;
-    writeln!(out, "| policy | knob | seeds | overflow bin-days | {} | emptied | skipped | longest shift h | level at end |", FIGURES.each_ref().map(|f| f.name).join(" | "))?;
+    writeln!(
+        out,
+        "| policy | knob | seeds | overflow bin-days | {} | emptied | skipped | longest shift h | level at end |",
+        FIGURES.each_ref().map(|f| f.name).join(" | ")
+    )?;
     writeln!(out, "|---|---:|---:|---:|{}---:|---:|---:|---:|", "---:|".repeat(FIGURES.len()))?;
     for kind in PolicyKind::ALL {
         let mut by_knob: BTreeMap<u64, Vec<&RunRecord>> = BTreeMap::new();
@@ -174,7 +178,10 @@ fn calibration(out: &mut String, records: &[RunRecord]) -> Result<(), Failure> {
     if said == 0 {
         return Ok(());
     }
-    writeln!(out, "**What the pipeline's P(full before the next chance) was worth**, container by container each morning, all its runs ({said} statements):\n")?;
+    writeln!(
+        out,
+        "**What the pipeline's P(full before the next chance) was worth**, container by container each morning, all its runs ({said} statements):\n"
+    )?;
     writeln!(out, "| said | statements | mean said | came true |\n|---|---:|---:|---:|")?;
     for (place, (count, sum, came)) in all.classes.iter().enumerate().filter(|(_, class)| class.0 > 0) {
         let (low, n) = (place as f64 / 10.0, *count as f64);

@@ -71,18 +71,7 @@ impl<'a> Life<'a> {
         let references = city.references();
         let town = Town::new(&references, city.roads())?;
         mind.hear(&references)?;
-        Ok(Life {
-            settings,
-            planned_ms: city.now_ms(),
-            city,
-            town,
-            mind,
-            knob,
-            planned_route_ms: 0,
-            refused: 0,
-            plans: 0,
-            calibration: Calibration::default(),
-        })
+        Ok(Life { settings, planned_ms: city.now_ms(), city, town, mind, knob, planned_route_ms: 0, refused: 0, plans: 0, calibration: Calibration::default() })
     }
 
     /// What the city's driving costs.

@@ -39,7 +39,14 @@ pub fn run(args: &EffectArgs) -> Result<(), Failure> {
         .collect();
     let total: usize = missing.iter().map(|(_, jobs)| jobs.len()).sum();
     if total > 0 {
-        eprintln!("{total} runs of {} + {} days, {} bins, {} trucks; finished runs are kept in {}", settings.warmup_days, settings.days, settings.bins, settings.trucks, args.out.display());
+        eprintln!(
+            "{total} runs of {} + {} days, {} bins, {} trucks; finished runs are kept in {}",
+            settings.warmup_days,
+            settings.days,
+            settings.bins,
+            settings.trucks,
+            args.out.display()
+        );
         work(&settings, args, missing, total, &kept)?;
     }
     let records = kept.records();

@@ -61,9 +61,9 @@ impl PolicyKind {
     pub fn usual_knobs(self) -> &'static [f64] {
         match self {
             PolicyKind::Fixed | PolicyKind::FixedRouted => &[0.5, 0.62, 0.74, 0.9, 1.15, 1.5],
-            PolicyKind::Threshold => &[0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
-            PolicyKind::Pipeline => &[2_000.0, 4_000.0, 7_000.0, 12_000.0, 20_000.0, 40_000.0],
-            PolicyKind::Clairvoyant => &[1_500.0, 2_000.0, 2_500.0, 3_200.0, 4_000.0, 6_000.0],
+            PolicyKind::Threshold => &[0.35, 0.45, 0.55, 0.65, 0.75, 0.85],
+            PolicyKind::Pipeline => &[3_000.0, 5_000.0, 8_000.0, 14_000.0, 30_000.0],
+            PolicyKind::Clairvoyant => &[2_000.0, 3_000.0, 4_500.0, 8_000.0, 16_000.0],
         }
     }
 

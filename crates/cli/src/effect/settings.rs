@@ -33,7 +33,7 @@ pub struct EffectArgs {
     #[arg(long, default_value_t = 6.0)]
     pub fill_days: f64,
     /// Trucks
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     pub trucks: usize,
     /// Iterations of the solver for each morning's plan
     #[arg(long, default_value_t = 600)]
