@@ -20,13 +20,14 @@ const WHY_FAIL: [(&str, &str); 5] = [
     ("cranking_v_min", "the battery fell to 23.4 V at the last start"),
     ("hours_since_service", "1,480 engine hours since the last service"),
 ];
+const WEIGHTS: [f64; 3] = [1.3, 0.7, -0.3];
 const PARTS: [&str; 5] = ["engine", "hydraulics", "brakes", "compactor", "battery"];
 
 fn drivers(dice: &mut Dice, of: &[(&str, &str)]) -> Value {
     let first = dice.pick(of.len());
     let one = |n: usize| {
         let (feature, text) = of[(first + n) % of.len()];
-        json!({"feature": feature, "contribution": [1.3, 0.7, -0.3][n], "text": text})
+        json!({"feature": feature, "contribution": WEIGHTS[n], "text": text})
     };
     json!([one(0), one(1), one(2)])
 }
