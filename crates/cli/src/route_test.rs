@@ -69,6 +69,9 @@ impl Solver for Broken {
     }
 }
 
+/// Key, value and log time of a record.
+type Keyed = (Vec<u8>, Vec<u8>, i64);
+
 struct Pipeline {
     registry: Arc<Registry>,
     bins: Replay,
@@ -88,7 +91,7 @@ impl Pipeline {
 
     /// Events of a while through both topologies.
     fn feed(&mut self, until_ms: i64, events: &[Event]) {
-        let mut by_topic: BTreeMap<&str, Vec<(Vec<u8>, Vec<u8>, i64)>> = BTreeMap::new();
+        let mut by_topic: BTreeMap<&str, Vec<Keyed>> = BTreeMap::new();
         for e in events {
             let value = self.registry.encode_json_value(e.topic, &e.value).unwrap();
             by_topic.entry(e.topic).or_default().push((e.key.clone().into_bytes(), value, e.received_at_ms));
@@ -120,7 +123,7 @@ impl Pipeline {
 
 /// The city has one planning area; here its zones and its trucks are those of two.
 fn two_areas(mut events: Vec<Event>) -> Vec<Event> {
-    let parity = |id: &str| id.bytes().filter(u8::is_ascii_digit).next_back().map_or(0, |b| b % 2);
+    let parity = |id: &str| id.bytes().rfind(u8::is_ascii_digit).map_or(0, |b| b % 2);
     for e in &mut events {
         let id = match e.topic {
             "ref.zone" | "ref.site" => e.value["zone_id"].as_str().unwrap().to_string(),

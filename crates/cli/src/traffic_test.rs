@@ -176,9 +176,9 @@ fn both_slices_on_a_log_find_what_a_replay_finds() {
     };
     let json = |v: &[u8]| -> Value { serde_json::from_slice(v).unwrap() };
     let avro = |v: &[u8]| -> Value { registry.decode_to_json(v).unwrap() };
-    let (traversals, wanted) = (read("traversals", &json), values(&replay.take("traversals"), &json));
+    let (traversals, wanted) = (read("traversals", &json), values(&replay.take("traversals"), json));
     assert!(wanted.len() > 3_000 && traversals.len().abs_diff(wanted.len()) * 100 < wanted.len(), "{} {}", traversals.len(), wanted.len());
-    let (found, wanted) = (quarters(&read("road.speed", &avro)), quarters(&values(&replay.take("road.speed"), &avro)));
+    let (found, wanted) = (quarters(&read("road.speed", &avro)), quarters(&values(&replay.take("road.speed"), avro)));
     let alike = wanted.iter().filter(|(key, mps)| found.get(*key).is_some_and(|other| (other / **mps - 1.0).abs() < 0.02)).count();
     assert!(wanted.len() > 50 && alike * 10 > wanted.len() * 9, "{alike} of {} ({} found)", wanted.len(), found.len());
     assert!(board.summary().counts.iter().all(|(_, c)| c.balanced()));

@@ -37,18 +37,8 @@ pub enum Keyspace {
 
 impl Keyspace {
     /// All keyspaces, in the order of their indexes.
-    pub const ALL: [Self; 10] = [
-        Self::Bin,
-        Self::Alert,
-        Self::Truck,
-        Self::Site,
-        Self::Facility,
-        Self::ChurnRisk,
-        Self::MaintenanceRisk,
-        Self::Plan,
-        Self::Change,
-        Self::Problem,
-    ];
+    pub const ALL: [Self; 10] =
+        [Self::Bin, Self::Alert, Self::Truck, Self::Site, Self::Facility, Self::ChurnRisk, Self::MaintenanceRisk, Self::Plan, Self::Change, Self::Problem];
 
     /// The name used in stored keys and in answers.
     pub fn as_str(self) -> &'static str {

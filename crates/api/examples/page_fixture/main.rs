@@ -135,6 +135,8 @@ impl Status for FakeStatus {
             ..Default::default()
         };
         PipelineStatus {
+            lag_p99_ms: Some(900),
+            outputs: Vec::new(),
             topology: "bin-fill".into(),
             started_ms: Some(now_ms() - 600_000),
             watermark_ms: Some(now_ms() - 1_900),

@@ -204,7 +204,8 @@ mod tests {
         let first = |topic: &str, field: &str| references.iter().find(|e| e.topic == topic).map(|e| e.value[field].clone()).unwrap();
         let at_ms = city.now_ms() + 8 * 3_600_000;
         let stop = json!({"kind": "site", "site_id": first("ref.site", "site_id"), "container_ids": [], "arrives_at": at_ms});
-        let route = json!({"vehicle_id": first("ref.vehicle", "vehicle_id"), "starts_at": at_ms - 3_600_000, "stops": [{"kind": "depot"}, stop, {"kind": "depot"}]});
+        let route =
+            json!({"vehicle_id": first("ref.vehicle", "vehicle_id"), "starts_at": at_ms - 3_600_000, "stops": [{"kind": "depot"}, stop, {"kind": "depot"}]});
         json!({"state": "accepted", "plan_id": "p", "planning_area_id": "a", "valid_to": at_ms + 36_000_000, "routes": [route]})
     }
 

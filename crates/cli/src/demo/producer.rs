@@ -63,7 +63,14 @@ impl Producer {
         let specs: Vec<_> = names.iter().map(|t| TopicSpec { name: t.as_str().into(), partitions, config: Vec::new() }).collect();
         log.admin()?.create(&specs)?;
         let file = data.join("city.json");
-        let mut place = Place { seed: config.seed, bins: config.bins, trucks: config.trucks, start_ms: config.start_ms, sent_until_ms: config.start_ms, plans_from_ms: None };
+        let mut place = Place {
+            seed: config.seed,
+            bins: config.bins,
+            trucks: config.trucks,
+            start_ms: config.start_ms,
+            sent_until_ms: config.start_ms,
+            plans_from_ms: None,
+        };
         let mut fresh = true;
         if let Ok(text) = std::fs::read(&file) {
             let old: Place = serde_json::from_slice(&text)?;

@@ -125,9 +125,7 @@ impl Contracts for RegistryEdge {
     }
 
     fn operator(&self, operator: &str, with: &BTreeMap<String, String>) -> Option<Result<CustomContract, String>> {
-        edge_route::operator_contract(operator, with)
-            .or_else(|| edge_outcome::contract(operator, with))
-            .or_else(|| operators::contract(operator, with))
+        edge_route::operator_contract(operator, with).or_else(|| edge_outcome::contract(operator, with)).or_else(|| operators::contract(operator, with))
     }
 
     fn solver(&self, solver: &str) -> Option<SolverContract> {

@@ -77,12 +77,9 @@ impl Faults {
         match self {
             Faults::None => FaultRates::none(),
             Faults::Usual => FaultRates::default(),
-            Faults::Many => FaultRates {
-                buffered_upload_per_truck_day: 0.5,
-                clock_behind_per_truck_day: 0.1,
-                position_jump_share: 0.01,
-                ..FaultRates::default()
-            },
+            Faults::Many => {
+                FaultRates { buffered_upload_per_truck_day: 0.5, clock_behind_per_truck_day: 0.1, position_jump_share: 0.01, ..FaultRates::default() }
+            }
         }
     }
 }
@@ -241,11 +238,7 @@ impl Playing {
     fn end(mut self, city: &City) -> Result<TrafficEvaluation, Failure> {
         self.judge_rows(&city.truth())?;
         self.judge_drives(&city.truth());
-        let kinds = [
-            ("uploads newest first", FaultKind::VehicleBufferedUpload),
-            ("wrong clocks", FaultKind::VehicleClock),
-            ("jumps", FaultKind::PositionJump),
-        ];
+        let kinds = [("uploads newest first", FaultKind::VehicleBufferedUpload), ("wrong clocks", FaultKind::VehicleClock), ("jumps", FaultKind::PositionJump)];
         self.found.faults = kinds.map(|(name, kind)| (name, city.truth().fault_count(kind))).into();
         for (stage, counts) in self.replay.counts() {
             self.found.counts.entry(stage).or_default().add(&counts);
@@ -308,6 +301,7 @@ fn direction(row: &Value) -> Result<Direction, Failure> {
 
 impl TrafficEvaluation {
     /// Speeds of a quarter of an hour.
+    #[cfg(test)]
     pub fn quarter(&self) -> Speeds {
         self.speeds.get(&900_000).copied().unwrap_or_default()
     }
