@@ -140,9 +140,14 @@ pub fn follow(log: Arc<dyn Log>, registry: Arc<Registry>, stop: Arc<AtomicBool>)
     let (send, receive) = sync_channel(WAITING);
     let thread = std::thread::Builder::new().name("orders".into()).spawn(move || {
         while !stop.load(Ordering::Relaxed) {
-            if let Err(e) = read(log.as_ref(), &registry, &send, &stop) {
-                tracing::warn!(error = %e, "plans cannot be read; trying again");
-                std::thread::sleep(RETRY);
+            match read(log.as_ref(), &registry, &send, &stop) {
+                Ok(()) => {}
+                // Not made yet.
+                Err(LogError::NoTopic(_)) => std::thread::sleep(RETRY),
+                Err(e) => {
+                    tracing::warn!(error = %e, "plans cannot be read; trying again");
+                    std::thread::sleep(RETRY);
+                }
             }
         }
     })?;

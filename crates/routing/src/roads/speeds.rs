@@ -135,7 +135,8 @@ impl Speeds<'_> {
 impl Weights for Speeds<'_> {
     fn drive_s(&self, graph: &RoadGraph, edge: Edge, metres: f64, after_s: f64) -> f64 {
         let mut now_ms = self.at_ms as f64 + after_s * 1e3;
-        if self.closures.is_closed(edge, now_ms as i64) {
+        // Behind a closed edge nothing is ever reached.
+        if !after_s.is_finite() || self.closures.is_closed(edge, now_ms as i64) {
             return f64::INFINITY;
         }
         let (mut left_m, mut seconds) = (metres, 0.0);
@@ -169,6 +170,15 @@ mod tests {
         assert_eq!(hour_of_week(4 * 86_400_000), 0);
         assert_eq!(hour_of_week(4 * 86_400_000 - 1), 167);
         assert_eq!(hour_of_week(-86_400_000), 2 * 24);
+    }
+
+    #[test]
+    fn what_is_never_left_is_never_reached() {
+        let graph = grid_city(2, 2, 1_000.0);
+        let (profile, closures, live) = (Profile::default(), Closures::default(), FxHashMap::default());
+        let speeds = Speeds { profile: &profile, closures: &closures, live: &live, at_ms: 0, offset_ms: 3_600_000 };
+        let edge = graph.edges().next().unwrap();
+        assert_eq!(speeds.drive_s(&graph, edge, 100.0, f64::INFINITY), f64::INFINITY);
     }
 
     #[test]
