@@ -136,8 +136,7 @@ fn a_truck_on_its_way_home_turns_round_and_an_empty_plan_sends_it_home() {
         let events = city.advance(city.now_ms() + MINUTE_MS);
         homeward.extend(of(&events, "weighbridge.ticket").cloned());
     }
-    city.advance(city.now_ms() + 2 * MINUTE_MS);
-    assert!(city.truth().duties().is_empty(), "it tipped and drives home");
+    assert!(!homeward.is_empty() && city.truth().duties().is_empty(), "it tipped and drives home");
     city.dispatch(&route(1, now_ms, vec![site(20, now_ms)])).unwrap();
     let events = live(&mut city, 8);
     assert_eq!(visited(&events, "truck-01"), ids(&[20]));
@@ -230,7 +229,9 @@ fn fill_sensors_and_the_world_do_not_depend_on_who_drives() {
     };
     for other in &streams[1..] {
         assert_eq!(reports(&streams[0]), reports(other));
-        assert_eq!(world(&streams[0]), world(other));
+        let (left, right) = (world(&streams[0]), world(other));
+        let apart: Vec<_> = left.iter().filter(|e| !right.contains(e)).chain(right.iter().filter(|e| !left.contains(e))).collect();
+        assert!(apart.is_empty() && left.len() == right.len(), "{apart:?}");
     }
 }
 
