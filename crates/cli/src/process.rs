@@ -235,7 +235,7 @@ impl TopologyStatus {
             events_per_s,
             lag_ms: self.lag_ms(&s, event_now_ms),
             lag_p99_ms: self.lag_p99_ms(),
-            lag_rows: Some(s.lag_records.max(0) as u64),
+            lag_rows: s.lag_records.map(|n| n.max(0) as u64),
             forecasts_total: forecasts,
             forecasts_per_s,
             late_total: stages.iter().map(|x| x.late).sum(),

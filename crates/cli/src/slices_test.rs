@@ -16,7 +16,7 @@ use ws_sim::SimLog;
 use ws_stream::log::{Log, TopicPartition, TopicSpec};
 use ws_stream::partition::partition_of;
 use ws_stream::records::Appends;
-use ws_stream::spec::Topology;
+use ws_stream::spec::{SinkFormat, Topology};
 use ws_stream::worker::WorkerOptions;
 
 const FILE: &str = "topology: t
@@ -60,6 +60,7 @@ fn log(topics: &[(&str, u32)]) -> SimLog {
 #[test]
 fn a_repartition_topic_is_made_to_fit_what_is_read_beside_it() {
     let (slices, _) = slices(FILE);
+    assert!(slices.iter().all(|s| s.dead_format == SinkFormat::Json), "letters of one topology have one format");
     let log = log(&[("bin.telemetry", 4), ("ref.device", 1), ("ref.container", 3)]);
     let mut admin = log.admin().unwrap();
     let prepared = prepare_slices(&slices, admin.as_mut(), true).unwrap();
