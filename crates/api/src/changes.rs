@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
-use ws_views::{AlertSummary, BinSummary, Keyspace, Record, TruckSummary, ViewKey};
+use ws_views::{AlertSummary, BinSummary, ChurnRiskSummary, Keyspace, MaintenanceRiskSummary, Record, TruckSummary, ViewKey};
 
 use crate::limits;
 use crate::state::ApiState;
@@ -120,7 +120,10 @@ pub(crate) async fn tick(state: &ApiState, period: u64) {
                 let bins: Vec<BinSummary> = of(Keyspace::Bin).map(BinSummary::of).collect();
                 let alerts: Vec<AlertSummary> = of(Keyspace::Alert).map(|record: &Record| AlertSummary::of(record)).collect();
                 let trucks: Vec<TruckSummary> = of(Keyspace::Truck).map(TruckSummary::of).collect();
-                hub.send("changes", &json!({"bins": bins, "alerts": alerts, "trucks": trucks, "freshness": freshness.brief()}));
+                let customers: Vec<ChurnRiskSummary> = of(Keyspace::ChurnRisk).map(ChurnRiskSummary::of).collect();
+                let parts: Vec<MaintenanceRiskSummary> = of(Keyspace::MaintenanceRisk).map(MaintenanceRiskSummary::of).collect();
+                let changed = json!({"bins": bins, "alerts": alerts, "trucks": trucks, "customers": customers, "parts": parts, "freshness": freshness.brief()});
+                hub.send("changes", &changed);
             }
             Err(error) => {
                 tracing::warn!(%error, "changes could not be read; clients are told to resync");

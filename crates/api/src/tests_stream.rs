@@ -54,6 +54,7 @@ async fn the_stream_says_hello_then_tells_changes_once() {
     hub.publish(&changed);
     hub.publish(&changed);
     hub.publish(&fixture.put("bin.alert", serde_json::json!({"device_id": "d1", "alert": "fire", "state": "cleared"})));
+    hub.publish(&fixture.put("customer.churn-risk", serde_json::json!({"customer_id": "u1", "risk": 0.9})));
     changes::tick(&state, limits::HEARTBEAT_PERIODS).await;
     let found = events(&mut stream, 4).await;
     assert_eq!(found.iter().map(|event| event.0.as_str()).collect::<Vec<_>>(), ["hello", "changes", "pipeline", "heartbeat"]);
@@ -64,6 +65,7 @@ async fn the_stream_says_hello_then_tells_changes_once() {
         "what changed before the client came is in its first full read"
     );
     assert_eq!(told["alerts"][0]["state"], "cleared");
+    assert_eq!((&told["customers"][0]["risk"], told["parts"].as_array().map(Vec::len)), (&0.9.into(), Some(0)));
     assert_eq!((&told["freshness"]["lag_ms"], &found[3].1["counts"]["alerts"]), (&2_500.into(), &0.into()));
     drop(stream);
     assert_eq!(hub.clients(), 0);

@@ -1,5 +1,6 @@
-//! The `outcome` operator: rows that are predictions or facts of a subject go into its book ([`ws_models::outcome`]), and
-//! each prediction comes out once, as a row of `prediction.outcome`. Which row is what, the topology says in `kind`.
+//! The `outcome` operator: rows that are facts go into their subject's book ([`ws_models::outcome`]); rows that are
+//! predictions, put when their moment has settled, come out as rows of `prediction.outcome`. Which row is what, the
+//! topology says in `kind`.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
@@ -21,7 +22,7 @@ fn inputs() -> Vec<(String, DataType)> {
     let of = |names: &[&str], t: DataType| names.iter().map(|n| (n.to_string(), t.clone())).collect::<Vec<_>>();
     let mut all = of(&texts, DataType::Utf8);
     all.extend(of(&numbers, DataType::Float64));
-    all.extend(of(&["due_at", "happened_at", "emptied_at"], DataType::Int64));
+    all.extend(of(&["until_at", "happened_at", "emptied_at"], DataType::Int64));
     all.extend(of(&["holdout"], DataType::Boolean));
     all
 }
@@ -95,17 +96,16 @@ impl OutcomeOp {
                     questions.extend(text.split_whitespace().map(|target| (target.to_string(), question)));
                 }
                 "gap_h" => rules.gap_ms = hours()?,
-                "settle_h" => rules.settle_ms = hours()?,
                 "quiet_h" => rules.quiet_ms = hours()?,
                 "keep_h" => rules.keep_ms = hours()?,
+                "recent_h" => rules.recent_ms = hours()?,
                 "visit_tolerance_h" => rules.visit_tolerance_ms = hours()?,
                 "full" => rules.full = number()?,
                 "fall_by" => rules.fall_by = number()?,
                 "fall_to" => rules.fall_to = number()?,
-                "max_open" => rules.max_open = number()? as usize,
                 _ => {
                     return Err(format!(
-                        "there is no setting `{name}`; known are levels, overflows, events (targets), gap_h, settle_h, quiet_h, keep_h, visit_tolerance_h, full, fall_by, fall_to, max_open"
+                        "there is no setting `{name}`; known are levels, overflows, events (targets), gap_h, quiet_h, keep_h, recent_h, visit_tolerance_h, full, fall_by, fall_to"
                     ));
                 }
             }
@@ -114,15 +114,6 @@ impl OutcomeOp {
             return Err("no target is named: give levels, overflows or events, e.g. `levels: level_24h`".into());
         }
         Ok(OutcomeOp { rules, questions })
-    }
-
-    fn book(&self, cx: &KeyContext<'_>) -> Result<Book, CustomError> {
-        Book::read(cx.state).map_err(|e| CustomError(e.to_string()))
-    }
-
-    fn keep(&self, cx: &mut KeyContext<'_>, book: &Book) {
-        *cx.state = book.write();
-        cx.set_timer(book.next_ms(&self.rules));
     }
 }
 
@@ -155,7 +146,8 @@ impl Row<'_> {
     fn prediction(&self, at_ms: i64, questions: &BTreeMap<String, Question>) -> Result<Prediction, CustomError> {
         let target = self.must("target")?;
         let question = *questions.get(&target).ok_or_else(|| CustomError(format!("no rule for target `{target}`; name it in levels, overflows or events")))?;
-        let due_ms = self.time("due_at").filter(|due_ms| *due_ms >= at_ms).ok_or_else(|| CustomError("`due_at` is null or before the prediction".into()))?;
+        let due_ms =
+            self.time("until_at").filter(|due_ms| *due_ms >= at_ms).ok_or_else(|| CustomError("`until_at` is null or before the prediction".into()))?;
         Ok(Prediction {
             id: self.must("prediction_id")?,
             topic: self.must("prediction_topic")?,
@@ -230,27 +222,29 @@ fn cells(ended: &Ended, decided_ms: i64, rules: &Rules) -> Vec<Cell> {
 impl CustomOp for OutcomeOp {
     fn row(&mut self, cx: &mut KeyContext<'_>, rows: &RecordBatch, i: usize) -> Result<(), CustomError> {
         let row = Row { rows, i };
-        let at_ms = ws_stream::batch::times(rows)[i];
-        let mut book = self.book(cx)?;
+        let time_ms = ws_stream::batch::times(rows)[i];
+        let at_ms = row.time("happened_at").unwrap_or(time_ms);
+        let mut book = Book::read(cx.state).map_err(|e| CustomError(e.to_string()))?;
         match row.text("kind").unwrap_or_default() {
             "prediction" => {
-                let prediction = row.prediction(at_ms, &self.questions)?;
-                if let Some(ended) = book.predict(prediction, &self.rules) {
-                    cx.emit(at_ms, cells(&ended, at_ms, &self.rules));
-                }
+                let ended = book.end(row.prediction(at_ms, &self.questions)?, time_ms, &self.rules);
+                cx.emit(time_ms, cells(&ended, time_ms, &self.rules));
             }
-            kind => book.tell(row.time("happened_at").unwrap_or(at_ms), row.fact(kind)?, row.text("event_id").unwrap_or_default().to_string()),
+            kind => {
+                book.tell(at_ms, row.fact(kind)?, row.text("event_id").unwrap_or_default().to_string());
+                book.forget(cx.watermark_ms, &self.rules);
+                *cx.state = book.write();
+                cx.set_timer(book.over_ms(&self.rules));
+            }
         }
-        self.keep(cx, &book);
         Ok(())
     }
 
     fn timer(&mut self, cx: &mut KeyContext<'_>, due_ms: i64) -> Result<(), CustomError> {
-        let mut book = self.book(cx)?;
-        for ended in book.advance(due_ms, &self.rules) {
-            cx.emit(due_ms, cells(&ended, due_ms, &self.rules));
-        }
-        self.keep(cx, &book);
+        let mut book = Book::read(cx.state).map_err(|e| CustomError(e.to_string()))?;
+        book.forget(due_ms, &self.rules);
+        *cx.state = book.write();
+        cx.set_timer(book.over_ms(&self.rules));
         Ok(())
     }
 }
@@ -270,8 +264,8 @@ mod tests {
         assert!(error(&[]).contains("no target"));
         assert!(error(&[("levels", "level_24h"), ("gap", "3")]).contains("`gap`"));
         assert!(error(&[("levels", "level_24h"), ("gap_h", "-3")]).contains("gap_h"));
-        let op = OutcomeOp::new(&with(&[("levels", "level_6h level_24h"), ("overflows", "overflow"), ("gap_h", "0.5"), ("max_open", "7")])).unwrap();
-        assert_eq!((op.rules.gap_ms, op.rules.max_open, op.questions.len()), (1_800_000, 7, 3));
+        let op = OutcomeOp::new(&with(&[("levels", "level_6h level_24h"), ("overflows", "overflow"), ("gap_h", "0.5"), ("full", "0.9")])).unwrap();
+        assert_eq!((op.rules.gap_ms, op.rules.full, op.questions.len()), (1_800_000, 0.9, 3));
         assert!(contract("something", &with(&[])).is_none());
         assert_eq!(contract(OPERATOR, &with(&[("events", "churn")])).unwrap().unwrap().outputs.fields().len(), cells(&ended(), 0, &Rules::default()).len());
     }

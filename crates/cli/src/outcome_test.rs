@@ -5,6 +5,7 @@
 use crate::demo::encode;
 use crate::edge::RegistryEdge;
 use crate::plans;
+use crate::scores::Scores;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,6 +149,17 @@ fn forecasts_of_a_simulated_city_end_once_and_their_labels_are_what_really_came(
     assert!(pending > 60 * 24, "what was predicted in the last day is open: {pending}");
     compare(&line, city.truth());
 
+    // What `/v1/models` would tell of the rule that answered.
+    let scores = Scores::default();
+    assert!(line.outcomes.iter().all(|row| scores.take(row)));
+    let told = scores.status();
+    let score = |target: &str| told.scores.iter().find(|s| s["target"] == target && s["window"] == "7d" && s["rung"] == "heuristic").unwrap();
+    let (level, overflow) = (score("level_24h"), score("overflow"));
+    println!("level_24h {level}\noverflow {overflow}");
+    assert_eq!((level["labelled"].as_u64(), overflow["labelled"].as_u64()), (Some(of("level_24h labelled")), Some(of("overflow labelled"))));
+    assert!(level["mae"].as_f64() < level["baseline_mae"].as_f64(), "the rule knows more than that nothing changes");
+    assert!(level["coverage"].as_f64() > Some(0.5) && overflow["brier"].as_f64() < Some(0.25));
+
     // Everything settles: nothing is left, nothing is lost.
     let reading = line.outcomes.len();
     line.flush(end_ms + 20 * DAY_MS);
@@ -156,8 +168,9 @@ fn forecasts_of_a_simulated_city_end_once_and_their_labels_are_what_really_came(
     assert!(line.outcomes.len() > reading);
     let counts: BTreeMap<String, _> = line.outcome.counts().into_iter().collect();
     assert!(counts.values().all(|c| c.balanced()), "{counts:?}");
-    let stage = &counts["ends_of_bins"];
-    assert_eq!((stage.made as usize, stage.dead, stage.late), (asked.len(), 0, 0), "made by the stage: as many as were asked");
+    let (open, ends) = (&counts["open_of_bins"], &counts["ends_of_bins"]);
+    let engine = (open.folded as usize, open.dead, open.made as usize, ends.made as usize);
+    assert_eq!(engine, (asked.len(), 0, asked.len(), asked.len()), "the engine counts the same");
 }
 
 /// Labels beside the truth. Sensors lie at times (stuck, jumping, wrong clocks), so shares are compared, not rows.

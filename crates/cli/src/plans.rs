@@ -69,6 +69,7 @@ pub fn maintenance(edge: &RegistryEdge) -> Result<Plan, Failure> {
 }
 
 /// The built-in `outcome`.
+#[allow(dead_code, reason = "started by the demo")]
 pub fn outcome(edge: &RegistryEdge) -> Result<Plan, Failure> {
     built_in("outcome", edge, &[])
 }

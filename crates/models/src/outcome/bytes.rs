@@ -1,42 +1,49 @@
-//! A book as bytes: little-endian numbers, texts behind their length. Texts that repeat (topic, target, tenant, place, rung,
-//! version) stand once, in a table in front. A version byte leads; state of another version is refused.
+//! A book as bytes, small because it is written again with every fact: times as varint differences, containers once in a table
+//! in front, event ids by what they share with the one before. A version byte leads; state of another version is refused.
 
-use super::{Book, Fact, Happened, Prediction, Question, Reading};
+use super::{Book, Fact, Happened, Reading};
 
 /// Layout of the bytes.
 const VERSION: u8 = 1;
-/// Stands for no number.
-const NO_TIME: i64 = i64::MIN;
 /// Longest text, bytes; what is longer is cut.
 const MAX_TEXT_BYTES: usize = 512;
 
 /// Stored bytes that are no book.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("open predictions of a subject cannot be read: {0}; the state was written by another version or is damaged")]
+#[error("facts of a subject cannot be read: {0}; the state was written by another version or is damaged")]
 pub struct BookError(&'static str);
 
 #[derive(Default)]
 struct Writer {
     texts: Vec<String>,
     out: Vec<u8>,
+    time_ms: i64,
+    id: String,
 }
 
 impl Writer {
-    fn int(&mut self, value: i64) {
-        self.out.extend_from_slice(&value.to_le_bytes());
+    fn count(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.out.push(value as u8);
     }
-    fn time(&mut self, value: Option<i64>) {
-        self.int(value.unwrap_or(NO_TIME));
+    /// As the difference to the time before.
+    fn time(&mut self, at_ms: i64) {
+        let step = at_ms.wrapping_sub(self.time_ms);
+        self.time_ms = at_ms;
+        self.count(((step << 1) ^ (step >> 63)) as u64);
     }
-    fn float(&mut self, value: Option<f64>) {
-        self.out.extend_from_slice(&value.unwrap_or(f64::NAN).to_le_bytes());
-    }
-    fn count(&mut self, value: usize) {
-        self.out.extend_from_slice(&(value as u32).to_le_bytes());
+    fn maybe(&mut self, at_ms: Option<i64>) {
+        self.out.push(u8::from(at_ms.is_some()));
+        if let Some(at_ms) = at_ms {
+            self.time(at_ms);
+        }
     }
     fn text(&mut self, value: &str) {
         let cut = value.floor_char_boundary(MAX_TEXT_BYTES);
-        self.out.extend_from_slice(&(cut as u16).to_le_bytes());
+        self.count(cut as u64);
         self.out.extend_from_slice(&value.as_bytes()[..cut]);
     }
     /// A text that repeats.
@@ -45,12 +52,21 @@ impl Writer {
             self.texts.push(value.to_owned());
             self.texts.len() - 1
         });
-        self.out.extend_from_slice(&(at as u16).to_le_bytes());
+        self.count(at as u64);
+    }
+    /// What it shares with the id before is not written again.
+    fn id(&mut self, value: &str) {
+        let value = &value[..value.floor_char_boundary(MAX_TEXT_BYTES)];
+        let common = self.id.bytes().zip(value.bytes()).take_while(|(a, b)| a == b).count();
+        let common = value.floor_char_boundary(common);
+        self.count(common as u64);
+        self.text(&value[common..]);
+        self.id = value.to_owned();
     }
     fn finish(self) -> Vec<u8> {
         let mut head = Writer::default();
         head.out.push(VERSION);
-        head.count(self.texts.len());
+        head.count(self.texts.len() as u64);
         self.texts.iter().for_each(|text| head.text(text));
         head.out.extend_from_slice(&self.out);
         head.out
@@ -60,86 +76,61 @@ impl Writer {
 struct Cursor<'a> {
     left: &'a [u8],
     texts: Vec<String>,
+    time_ms: i64,
+    id: String,
 }
 
-impl<'a> Cursor<'a> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], BookError> {
-        let (head, left) = self.left.split_first_chunk::<N>().ok_or(BookError("it ends early"))?;
+impl Cursor<'_> {
+    fn byte(&mut self) -> Result<u8, BookError> {
+        let (byte, left) = self.left.split_first().ok_or(BookError("it ends early"))?;
         self.left = left;
-        Ok(*head)
+        Ok(*byte)
     }
-    fn int(&mut self) -> Result<i64, BookError> {
-        self.take().map(i64::from_le_bytes)
-    }
-    fn time(&mut self) -> Result<Option<i64>, BookError> {
-        Ok(Some(self.int()?).filter(|ms| *ms != NO_TIME))
-    }
-    fn float(&mut self) -> Result<Option<f64>, BookError> {
-        Ok(Some(f64::from_le_bytes(self.take()?)).filter(|value| !value.is_nan()))
+    fn varint(&mut self) -> Result<u64, BookError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(BookError("a number is too long"))
     }
     fn count(&mut self) -> Result<usize, BookError> {
         // Every item takes a byte at least: a damaged count cannot ask for more memory than there are bytes.
-        let count = u32::from_le_bytes(self.take()?) as usize;
+        let count = self.varint()? as usize;
         if count > self.left.len() { Err(BookError("a count is too large")) } else { Ok(count) }
     }
+    fn time(&mut self) -> Result<i64, BookError> {
+        let coded = self.varint()?;
+        self.time_ms = self.time_ms.wrapping_add((coded >> 1) as i64 ^ -((coded & 1) as i64));
+        Ok(self.time_ms)
+    }
+    fn maybe(&mut self) -> Result<Option<i64>, BookError> {
+        if self.byte()? == 0 { Ok(None) } else { self.time().map(Some) }
+    }
+    fn float(&mut self) -> Result<f64, BookError> {
+        let (head, left) = self.left.split_first_chunk::<8>().ok_or(BookError("a number ends early"))?;
+        self.left = left;
+        Ok(f64::from_le_bytes(*head))
+    }
     fn text(&mut self) -> Result<String, BookError> {
-        let bytes = u16::from_le_bytes(self.take()?) as usize;
+        let bytes = self.count()?;
         let (head, left) = self.left.split_at_checked(bytes).ok_or(BookError("a text ends early"))?;
         self.left = left;
         String::from_utf8(head.to_vec()).map_err(|_| BookError("a text is no UTF-8"))
     }
     fn shared(&mut self) -> Result<String, BookError> {
-        let at = u16::from_le_bytes(self.take()?) as usize;
+        let at = self.varint()? as usize;
         self.texts.get(at).cloned().ok_or(BookError("a text is missing"))
     }
-}
-
-fn write_prediction(w: &mut Writer, p: &Prediction) {
-    w.text(&p.id);
-    for text in [&p.topic, &p.target, &p.tenant, &p.place, &p.rung, &p.model_version] {
-        w.shared(text);
+    fn id(&mut self) -> Result<String, BookError> {
+        let common = self.varint()? as usize;
+        let front = self.id.get(..common).ok_or(BookError("an id shares more than there is"))?.to_owned();
+        self.id = front + &self.text()?;
+        Ok(self.id.clone())
     }
-    w.out.push(match p.question {
-        Question::Level => 0,
-        Question::Overflow => 1,
-        Question::Event => 2,
-    });
-    w.out.push(u8::from(p.holdout));
-    [p.at_ms, p.due_ms, p.interval_ms].into_iter().for_each(|n| w.int(n));
-    [p.level, p.quantiles[0], p.quantiles[1], p.quantiles[2], p.baseline].into_iter().for_each(|n| w.float(n));
-}
-
-fn read_prediction(c: &mut Cursor<'_>) -> Result<Prediction, BookError> {
-    let id = c.text()?;
-    let (topic, target, tenant, place, rung, model_version) = (c.shared()?, c.shared()?, c.shared()?, c.shared()?, c.shared()?, c.shared()?);
-    let [question, holdout] = c.take()?;
-    let question = match question {
-        0 => Question::Level,
-        1 => Question::Overflow,
-        2 => Question::Event,
-        _ => return Err(BookError("an unknown question")),
-    };
-    let (at_ms, due_ms, interval_ms) = (c.int()?, c.int()?, c.int()?);
-    let level = c.float()?;
-    let quantiles = [c.float()?, c.float()?, c.float()?];
-    let baseline = c.float()?;
-    Ok(Prediction {
-        id,
-        topic,
-        target,
-        tenant,
-        question,
-        at_ms,
-        due_ms,
-        level,
-        quantiles,
-        baseline,
-        place,
-        interval_ms,
-        holdout: holdout != 0,
-        rung,
-        model_version,
-    })
 }
 
 impl Book {
@@ -149,33 +140,31 @@ impl Book {
             return Vec::new();
         }
         let mut w = Writer::default();
-        w.time(self.silent_ms);
-        w.time(self.heard_ms);
-        w.count(self.open.len());
-        self.open.iter().for_each(|prediction| write_prediction(&mut w, prediction));
-        w.count(self.readings.len());
+        w.maybe(self.heard_ms);
+        w.maybe(self.silent_ms);
+        w.count(self.readings.len() as u64);
         for reading in &self.readings {
-            w.int(reading.at_ms);
-            w.float(Some(reading.level));
+            w.time(reading.at_ms);
+            w.out.extend_from_slice(&reading.level.to_le_bytes());
             w.shared(&reading.place);
-            w.text(&reading.event_id);
+            w.id(&reading.event_id);
         }
-        w.count(self.emptied.len());
+        w.count(self.emptied.len() as u64);
         for (at_ms, place) in &self.emptied {
-            w.int(*at_ms);
+            w.time(*at_ms);
             w.shared(place);
         }
-        w.count(self.happened.len());
+        w.count(self.happened.len() as u64);
         for happened in &self.happened {
             let (code, reason) = match &happened.fact {
                 Fact::Came => (0, ""),
                 Fact::Ended(reason) => (1, reason.as_str()),
                 _ => (2, ""),
             };
-            w.int(happened.at_ms);
+            w.time(happened.at_ms);
             w.out.push(code);
             w.shared(reason);
-            w.text(&happened.event_id);
+            w.id(&happened.event_id);
         }
         w.finish()
     }
@@ -189,15 +178,14 @@ impl Book {
         if *version != VERSION {
             return Err(BookError("an unknown version"));
         }
-        let mut c = Cursor { left, texts: Vec::new() };
+        let mut c = Cursor { left, texts: Vec::new(), time_ms: 0, id: String::new() };
         c.texts = (0..c.count()?).map(|_| c.text()).collect::<Result<_, _>>()?;
-        let (silent_ms, heard_ms) = (c.time()?, c.time()?);
-        let open = (0..c.count()?).map(|_| read_prediction(&mut c)).collect::<Result<_, _>>()?;
-        let reading = |c: &mut Cursor<'_>| Ok(Reading { at_ms: c.int()?, level: c.float()?.unwrap_or(0.0), place: c.shared()?, event_id: c.text()? });
+        let (heard_ms, silent_ms) = (c.maybe()?, c.maybe()?);
+        let reading = |c: &mut Cursor<'_>| Ok(Reading { at_ms: c.time()?, level: c.float()?, place: c.shared()?, event_id: c.id()? });
         let readings = (0..c.count()?).map(|_| reading(&mut c)).collect::<Result<_, _>>()?;
-        let emptied = (0..c.count()?).map(|_| Ok((c.int()?, c.shared()?))).collect::<Result<_, _>>()?;
+        let emptied = (0..c.count()?).map(|_| Ok((c.time()?, c.shared()?))).collect::<Result<_, _>>()?;
         let fact = |c: &mut Cursor<'_>| {
-            let (at_ms, [code], reason, event_id) = (c.int()?, c.take()?, c.shared()?, c.text()?);
+            let (at_ms, code, reason, event_id) = (c.time()?, c.byte()?, c.shared()?, c.id()?);
             let fact = match code {
                 0 => Fact::Came,
                 1 => Fact::Ended(reason),
@@ -210,6 +198,6 @@ impl Book {
         if !c.left.is_empty() {
             return Err(BookError("bytes are left over"));
         }
-        Ok(Book { open, readings, emptied, happened, silent_ms, heard_ms })
+        Ok(Book { readings, emptied, happened, silent_ms, heard_ms })
     }
 }

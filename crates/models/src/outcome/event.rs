@@ -1,9 +1,9 @@
 //! Events within a horizon: the first thing that happened decides; where nothing did, somebody must have been heard.
 
-use super::{Book, End, Fact, Prediction, Rules, settled_ms};
+use super::{Book, End, Fact, Prediction, Rules};
 
 /// Whether the event came until the horizon's end.
-pub(super) fn within_horizon(of: &Prediction, book: &Book, rules: &Rules) -> (End, i64) {
+pub(super) fn within_horizon(of: &Prediction, book: &Book, rules: &Rules) -> (End, Option<i64>) {
     let counts = |fact: &Fact| match fact {
         Fact::Came | Fact::Ended(_) => true,
         Fact::Treated => !of.holdout,
@@ -15,8 +15,8 @@ pub(super) fn within_horizon(of: &Prediction, book: &Book, rules: &Rules) -> (En
     let Some(first) = first else {
         let heard = book.heard_ms.is_some_and(|heard_ms| heard_ms >= of.due_ms.saturating_sub(rules.quiet_ms));
         return match heard {
-            true => (End::Labelled { actual: 0.0, by: None }, of.due_ms),
-            false => (End::Expired, settled_ms(of, rules)),
+            true => (End::Labelled { actual: 0.0, by: None }, Some(of.due_ms)),
+            false => (End::Expired, None),
         };
     };
     let by = Some(first.event_id.clone());
@@ -25,5 +25,5 @@ pub(super) fn within_horizon(of: &Prediction, book: &Book, rules: &Rules) -> (En
         Fact::Ended(reason) => End::Censored { reason: reason.clone(), bound: None, by },
         _ => End::Censored { reason: "intervention".into(), bound: None, by },
     };
-    (end, first.at_ms)
+    (end, Some(first.at_ms))
 }

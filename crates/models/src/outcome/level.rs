@@ -1,6 +1,6 @@
 //! Levels and overflows: what the readings around a moment say, given no emptying before it.
 
-use super::{Book, End, Prediction, Reading, Rules, settled_ms};
+use super::{Book, End, Prediction, Reading, Rules};
 
 /// What a sensor said after a prediction, as far as it sat on the same container.
 struct Seen<'a> {
@@ -56,27 +56,27 @@ fn span_ms(of: &Prediction, rules: &Rules) -> i64 {
 }
 
 /// Nobody knows: because the sensor is known to be lost, or because nothing was heard.
-fn unknown(of: &Prediction, book: &Book, rules: &Rules, moved_ms: Option<i64>) -> (End, i64) {
-    let lost = |at_ms| (End::Censored { reason: "sensor_lost".into(), bound: None, by: None }, at_ms);
+fn unknown(of: &Prediction, book: &Book, moved_ms: Option<i64>) -> (End, Option<i64>) {
+    let lost = |at_ms| (End::Censored { reason: "sensor_lost".into(), bound: None, by: None }, Some(at_ms));
     match (moved_ms, book.silent_ms) {
         (Some(moved_ms), _) => lost(moved_ms),
         (_, Some(silent_ms)) if silent_ms > of.at_ms => lost(of.due_ms),
-        _ => (End::Expired, settled_ms(of, rules)),
+        _ => (End::Expired, None),
     }
 }
 
 /// The level at the moment itself.
-pub(super) fn at_moment(of: &Prediction, book: &Book, rules: &Rules) -> (End, i64) {
+pub(super) fn at_moment(of: &Prediction, book: &Book, rules: &Rules) -> (End, Option<i64>) {
     let seen = seen(of, book, rules);
-    if let Some(emptied) = seen.emptied(of).filter(|(_, at_ms)| *at_ms <= of.due_ms) {
-        return emptied;
+    if let Some((end, at_ms)) = seen.emptied(of).filter(|(_, at_ms)| *at_ms <= of.due_ms) {
+        return (end, Some(at_ms));
     }
     let moved_ms = seen.moved_ms.filter(|at_ms| *at_ms <= of.due_ms);
     if moved_ms.is_some() {
-        return unknown(of, book, rules, moved_ms);
+        return unknown(of, book, moved_ms);
     }
     let (before, after) = (seen.until(of.due_ms), seen.from(of.due_ms));
-    let label = |actual: f64, by: &Reading| (End::Labelled { actual: actual.min(1.0), by: Some(by.event_id.clone()) }, by.at_ms.max(of.due_ms));
+    let label = |actual: f64, by: &Reading| (End::Labelled { actual: actual.min(1.0), by: Some(by.event_id.clone()) }, Some(by.at_ms.max(of.due_ms)));
     match (before, after) {
         (_, Some(after)) if after.at_ms == of.due_ms => label(after.level, after),
         (Some(before), Some(after)) if after.at_ms - before.at_ms <= span_ms(of, rules) => {
@@ -85,24 +85,24 @@ pub(super) fn at_moment(of: &Prediction, book: &Book, rules: &Rules) -> (End, i6
         }
         (_, Some(after)) if after.at_ms - of.due_ms <= rules.gap_ms => label(after.level, after),
         (Some(before), _) if of.due_ms - before.at_ms <= rules.gap_ms => label(before.level, before),
-        _ => unknown(of, book, rules, seen.moved_ms),
+        _ => unknown(of, book, seen.moved_ms),
     }
 }
 
 /// Whether it was full before the planned visit, or before the truck if that came within the tolerance.
-pub(super) fn before_visit(of: &Prediction, book: &Book, rules: &Rules) -> (End, i64) {
+pub(super) fn before_visit(of: &Prediction, book: &Book, rules: &Rules) -> (End, Option<i64>) {
     let full_already = of.level.is_some_and(|level| level >= rules.full);
     if full_already {
-        return (End::Labelled { actual: 1.0, by: None }, of.at_ms);
+        return (End::Labelled { actual: 1.0, by: None }, Some(of.at_ms));
     }
     let seen = seen(of, book, rules);
     let on_time_ms = of.due_ms - rules.visit_tolerance_ms;
-    if let Some(emptied) = seen.emptied(of).filter(|(_, at_ms)| *at_ms <= on_time_ms) {
-        return emptied;
+    if let Some((end, at_ms)) = seen.emptied(of).filter(|(_, at_ms)| *at_ms <= on_time_ms) {
+        return (end, Some(at_ms));
     }
     let moved_ms = seen.moved_ms.filter(|at_ms| *at_ms <= of.due_ms);
     if moved_ms.is_some() {
-        return unknown(of, book, rules, moved_ms);
+        return unknown(of, book, moved_ms);
     }
     let end_ms = seen.emptied_ms.map_or(of.due_ms, |emptied_ms| emptied_ms.min(of.due_ms));
     let mut before = of.level.map(|level| (of.at_ms, level));
@@ -115,7 +115,7 @@ pub(super) fn before_visit(of: &Prediction, book: &Book, rules: &Rules) -> (End,
                 _ => reading.at_ms,
             };
             if crossed_ms <= end_ms {
-                return (End::Labelled { actual: 1.0, by: Some(reading.event_id.clone()) }, crossed_ms);
+                return (End::Labelled { actual: 1.0, by: Some(reading.event_id.clone()) }, Some(crossed_ms));
             }
             break;
         }
@@ -124,7 +124,7 @@ pub(super) fn before_visit(of: &Prediction, book: &Book, rules: &Rules) -> (End,
     let near = |at_ms: i64| (at_ms - end_ms).abs() <= span_ms(of, rules) / 2;
     let witness = seen.until(end_ms).filter(|reading| near(reading.at_ms)).or_else(|| seen.from(end_ms).filter(|reading| near(reading.at_ms)));
     match witness {
-        Some(witness) => (End::Labelled { actual: 0.0, by: Some(witness.event_id.clone()) }, end_ms),
-        None => unknown(of, book, rules, seen.moved_ms),
+        Some(witness) => (End::Labelled { actual: 0.0, by: Some(witness.event_id.clone()) }, Some(end_ms)),
+        None => unknown(of, book, seen.moved_ms),
     }
 }

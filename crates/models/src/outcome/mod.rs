@@ -1,19 +1,18 @@
-//! How predictions end in service: the ledger behind `prediction.outcome`. Per subject (a device, a customer, a part of a
-//! vehicle) a [`Book`] keeps open predictions and the facts that may decide them. Each prediction comes out once, as
-//! labelled, censored or expired; what is still open is counted too, so that at any moment
-//! predicted = open + labelled + censored + expired.
+//! How predictions end in service: the account behind `prediction.outcome`. Per subject (a device, a customer, a part of a
+//! vehicle) a [`Book`] keeps the facts that may decide predictions; a prediction is put to it once, when everything that
+//! could arrive late has arrived, and ends as labelled, censored or expired. Waiting is the engine's work (a stage `absence`
+//! keeps what is open), so that a book stays small however many predictions wait for it.
 //!
-//! Facts and predictions come in any order. Nothing is decided when a fact arrives: a prediction waits until the
-//! watermark has passed its moment by a time to settle, so that a collection reported three hours late and a reading
-//! that was uploaded at night still count, and so that the answer does not depend on who came first. For the same reason
-//! an event that comes early does not end its prediction early: the others of that day end weeks later, and whoever
-//! looked at what has ended so far would see nothing but bad luck.
+//! Facts come in any order, and nothing is decided when one arrives: a collection reported three hours late and a reading
+//! uploaded at night still count, and the answer does not depend on who came first. For the same reason an event that
+//! comes early does not end its prediction early: the others of that day end weeks later, and whoever looked at what
+//! has ended so far would see nothing but bad luck.
 //!
 //! Three questions are known (see [`Question`]); the rules of the first two are those by which training labels its
 //! rows ([`crate::labels`]), those of the third are [`crate::risk_facts`]'. Read on in `level` and `event` (the
 //! decisions) and `bytes` (how a book is kept).
 //!
-//! Pure: no clock; the watermark is an argument. Bounded: open predictions, readings and other facts of a subject.
+//! Pure: no clock; the watermark is an argument. Bounded: readings and other facts of a subject.
 
 mod bytes;
 mod event;
@@ -23,8 +22,10 @@ mod tests;
 
 pub use bytes::BookError;
 
-/// Most readings kept of a subject: a week of one every ten minutes.
-pub const MOST_READINGS: usize = 1_024;
+/// Most readings kept of a subject: five days of one every ten minutes.
+pub const MOST_READINGS: usize = 720;
+/// So many of the newest readings are always kept: sensors that report once a day need old ones.
+const ALWAYS_KEPT: usize = 24;
 /// Most other facts kept of a subject.
 pub const MOST_FACTS: usize = 128;
 
@@ -105,9 +106,6 @@ pub enum Fact {
 pub struct Rules {
     /// A reading this far from a moment speaks for it; two readings around it may be twice as far apart, ms.
     pub gap_ms: i64,
-    /// Time after the moment until which facts count that arrive late, ms. Sensors that report less often get one and a
-    /// half of their interval.
-    pub settle_ms: i64,
     /// The level that counts as full.
     pub full: f64,
     /// A fall of the level by this much, to at most `fall_to`, is an emptying that nobody reported.
@@ -118,24 +116,24 @@ pub struct Rules {
     pub visit_tolerance_ms: i64,
     /// A subject of which nothing is heard for so long before the horizon's end is lost: that nothing came is not known, ms.
     pub quiet_ms: i64,
-    /// Facts are kept so long behind the watermark for predictions that come late, ms.
+    /// Facts are kept so long behind the watermark: the longest horizon with its time to settle. A prediction that
+    /// reaches further back finds nothing and expires, ms.
     pub keep_ms: i64,
-    /// Open predictions of a subject at most; of more the oldest expires.
-    pub max_open: usize,
+    /// All readings are kept so long; of older ones those alone that tell something: full, emptied, moved, ms.
+    pub recent_ms: i64,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         Self {
             gap_ms: 3 * HOUR_MS,
-            settle_ms: 6 * HOUR_MS,
             full: 1.0,
             fall_by: 0.25,
             fall_to: 0.35,
             visit_tolerance_ms: 4 * HOUR_MS,
             quiet_ms: 7 * 24 * HOUR_MS,
-            keep_ms: 24 * HOUR_MS,
-            max_open: 1_000,
+            keep_ms: 10 * 24 * HOUR_MS,
+            recent_ms: 36 * HOUR_MS,
         }
     }
 }
@@ -224,10 +222,9 @@ struct Happened {
     event_id: String,
 }
 
-/// Open predictions of one subject, and what happened to it.
+/// What happened to one subject.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Book {
-    open: Vec<Prediction>,
     /// By time.
     readings: Vec<Reading>,
     /// Emptyings by time: (UTC ms, container).
@@ -241,27 +238,6 @@ pub struct Book {
 }
 
 impl Book {
-    /// Predictions that wait for their end.
-    pub fn open(&self) -> &[Prediction] {
-        &self.open
-    }
-
-    /// Takes a prediction in; a repeat of one that is open is not taken again. At the bound the oldest one expires.
-    pub fn predict(&mut self, prediction: Prediction, rules: &Rules) -> Option<Ended> {
-        let at_ms = prediction.at_ms;
-        self.heard_ms = self.heard_ms.max(Some(at_ms));
-        if self.open.iter().any(|open| open.id == prediction.id && open.target == prediction.target) {
-            return None;
-        }
-        self.open.push(prediction);
-        if self.open.len() <= rules.max_open.max(1) {
-            return None;
-        }
-        let oldest = (0..self.open.len()).min_by_key(|i| self.open[*i].at_ms)?;
-        let of = self.open.remove(oldest);
-        Some(Ended { at_ms: at_ms.max(of.at_ms), of, end: End::Expired })
-    }
-
     /// Notes a fact. A repeated one changes nothing; a reading of the same moment takes the place of the one before.
     pub fn tell(&mut self, at_ms: i64, fact: Fact, event_id: String) {
         if fact == Fact::Silent {
@@ -298,51 +274,62 @@ impl Book {
         }
     }
 
-    /// When there is something to decide or to forget, event time.
-    pub fn next_ms(&self, rules: &Rules) -> Option<i64> {
-        let decide = self.open.iter().map(|open| settled_ms(open, rules)).min();
-        // Without open predictions facts wait for one that comes late, and then go.
-        decide.or_else(|| self.newest_ms().map(|newest_ms| newest_ms.saturating_add(rules.keep_ms)))
-    }
-
-    fn newest_ms(&self) -> Option<i64> {
-        let of =
-            [self.readings.last().map(|r| r.at_ms), self.happened.last().map(|h| h.at_ms), self.emptied.last().map(|e| e.0), self.silent_ms, self.heard_ms];
-        of.into_iter().flatten().max()
-    }
-
-    /// Everything that had to arrive has: what is settled ends, in order of its moment; facts that no prediction needs go.
-    pub fn advance(&mut self, watermark_ms: i64, rules: &Rules) -> Vec<Ended> {
-        let (mut settled, open): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.open).into_iter().partition(|prediction| settled_ms(prediction, rules) <= watermark_ms);
-        self.open = open;
-        settled.sort_by(|a, b| (a.due_ms, a.at_ms, &a.id, &a.target).cmp(&(b.due_ms, b.at_ms, &b.id, &b.target)));
-        let ended = settled.into_iter().map(|of| self.end(of, rules)).collect();
-        self.forget(watermark_ms, rules);
-        ended
-    }
-
-    fn end(&self, of: Prediction, rules: &Rules) -> Ended {
+    /// How a prediction ends, everything known that will be: at `decided_ms`.
+    pub fn end(&self, of: Prediction, decided_ms: i64, rules: &Rules) -> Ended {
         let (end, at_ms) = match of.question {
             Question::Level => level::at_moment(&of, self, rules),
             Question::Overflow => level::before_visit(&of, self, rules),
             Question::Event => event::within_horizon(&of, self, rules),
         };
-        Ended { of, end, at_ms }
+        Ended { of, end, at_ms: at_ms.unwrap_or(decided_ms) }
     }
 
-    fn forget(&mut self, watermark_ms: i64, rules: &Rules) {
-        let oldest_ms = self.open.iter().map(|open| open.at_ms).min().unwrap_or(i64::MAX);
-        let from_ms = watermark_ms.saturating_sub(rules.keep_ms).min(oldest_ms);
-        if self.open.is_empty() && self.newest_ms().is_none_or(|newest_ms| newest_ms.saturating_add(rules.keep_ms) <= watermark_ms) {
+    /// When there is nothing left to know, event time; `None` for an empty book.
+    pub fn over_ms(&self, rules: &Rules) -> Option<i64> {
+        let of =
+            [self.readings.last().map(|r| r.at_ms), self.happened.last().map(|h| h.at_ms), self.emptied.last().map(|e| e.0), self.silent_ms, self.heard_ms];
+        of.into_iter().flatten().max().map(|newest_ms| newest_ms.saturating_add(rules.keep_ms))
+    }
+
+    /// Forgets what no prediction can need any more.
+    pub fn forget(&mut self, watermark_ms: i64, rules: &Rules) {
+        if self.over_ms(rules).is_none_or(|over_ms| over_ms <= watermark_ms) {
             *self = Book::default();
             return;
         }
-        // The reading before the oldest prediction may be the nearest to its moment's beginning: one more is kept.
-        let keep = self.readings.partition_point(|reading| reading.at_ms < from_ms).saturating_sub(1);
-        self.readings.drain(..keep);
+        let from_ms = watermark_ms.saturating_sub(rules.keep_ms);
+        self.readings.drain(..self.readings.partition_point(|reading| reading.at_ms < from_ms));
         self.emptied.retain(|(at_ms, _)| *at_ms >= from_ms);
         self.happened.retain(|happened| happened.at_ms >= from_ms);
+        self.thin(watermark_ms.saturating_sub(rules.recent_ms), rules);
+    }
+
+    /// Drops readings before `until_ms` that lie between two others and tell no more than these: neither that it was full, nor
+    /// emptied, nor that the sensor moved.
+    fn thin(&mut self, until_ms: i64, rules: &Rules) {
+        let old = self.readings.partition_point(|reading| reading.at_ms < until_ms).min(self.readings.len().saturating_sub(ALWAYS_KEPT));
+        if old < 2 {
+            return;
+        }
+        let newer = self.readings.split_off(old);
+        let mut kept: Vec<Reading> = Vec::with_capacity(self.readings.len());
+        let mut rest = std::mem::take(&mut self.readings).into_iter().chain(newer.first().cloned()).peekable();
+        while let Some(reading) = rest.next() {
+            let dull = kept.last().zip(rest.peek()).is_some_and(|(before, after)| {
+                before.place == reading.place
+                    && after.place == reading.place
+                    && (reading.level < rules.full || before.level >= rules.full)
+                    && before.level - reading.level.min(after.level) < rules.fall_by
+                    && reading.level - after.level < rules.fall_by
+            });
+            if !dull {
+                kept.push(reading);
+            }
+        }
+        // The first of the newer ones stood at the end, so that the last of the old ones had a neighbour.
+        kept.truncate(kept.len() - 1);
+        kept.extend(newer);
+        self.readings = kept;
     }
 }
 
@@ -350,9 +337,4 @@ impl Book {
 fn trim<T>(facts: &mut Vec<T>, most: usize) {
     let over = facts.len().saturating_sub(most);
     facts.drain(..over);
-}
-
-/// When a prediction is decided.
-fn settled_ms(prediction: &Prediction, rules: &Rules) -> i64 {
-    prediction.due_ms.saturating_add(rules.settle_ms.max(prediction.interval_ms + prediction.interval_ms / 2))
 }

@@ -1,10 +1,8 @@
 //! Decisions on small stories, and the invariant that every prediction ends once on random ones.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand::{SeedableRng, rngs::SmallRng};
 
 use super::*;
 
@@ -43,24 +41,23 @@ fn reading(level: f64) -> Fact {
     Fact::Reading { level, place: "c1".into(), emptied_ms: None }
 }
 
-/// Feeds facts in the order given, goes through bytes after each, and lets everything settle.
-fn told(predictions: &[Prediction], facts: &[(i64, Fact)]) -> Vec<Ended> {
-    let rules = Rules::default();
+/// Feeds facts in the order given, through bytes after each, and puts the prediction when its moment has settled.
+fn told(prediction: Prediction, facts: &[(i64, Fact)]) -> Ended {
+    let rules = Rules { keep_ms: 100 * DAY, ..Rules::default() };
     let mut book = Book::default();
-    for prediction in predictions {
-        assert_eq!(book.predict(prediction.clone(), &rules), None);
-    }
+    // Its publication was heard of.
+    book.tell(prediction.at_ms, Fact::Heard, String::new());
     for (at_ms, fact) in facts {
         book.tell(*at_ms, fact.clone(), format!("e{at_ms}"));
         book = Book::read(&book.write()).unwrap();
     }
-    let next_ms = book.next_ms(&rules).unwrap();
-    assert_eq!(book.advance(next_ms - 1, &rules), [], "nothing ends before it has settled");
-    book.advance(1_000 * DAY, &rules)
+    let decided_ms = prediction.due_ms + (6 * H).max(prediction.interval_ms * 3 / 2);
+    book.forget(decided_ms, &rules);
+    book.end(prediction, decided_ms, &rules)
 }
 
 fn one(prediction: Prediction, facts: &[(i64, Fact)]) -> Ended {
-    told(&[prediction], facts).pop().unwrap()
+    told(prediction, facts)
 }
 
 fn actual(ended: &Ended) -> f64 {
@@ -161,93 +158,73 @@ fn events_come_are_absent_or_end_otherwise_and_the_holdout_is_not_censored_by_tr
 }
 
 #[test]
-fn repeats_are_not_taken_twice_and_the_bound_expires_the_oldest() {
-    let rules = Rules { max_open: 3, ..Rules::default() };
-    let mut book = Book::default();
-    for at_ms in [2, 0, 1] {
-        assert_eq!(book.predict(level(at_ms), &rules), None);
-        assert_eq!(book.predict(level(at_ms), &rules), None, "a repeat");
-    }
-    let overflow = Prediction { target: "overflow".into(), ..level(2) };
-    let ended = book.predict(overflow, &rules).unwrap();
-    assert_eq!((ended.of.at_ms, ended.end, book.open().len()), (0, End::Expired, 3), "another target of one prediction is another question");
-}
-
-#[test]
 fn facts_go_when_nobody_needs_them_and_bytes_that_are_damaged_are_refused() {
     let rules = Rules::default();
     let mut book = Book::default();
     for hour in 0..3_000 {
-        book.tell(hour * H, reading(0.5), "x".repeat(40));
+        book.tell(hour * H, Fact::Reading { level: 0.5, place: "c1".into(), emptied_ms: Some(hour / 48 * 48 * H) }, format!("reading-{hour}"));
         book.tell(hour * H, Fact::Came, format!("{hour}"));
     }
     assert_eq!((book.readings.len(), book.happened.len()), (MOST_READINGS, MOST_FACTS));
-    book.predict(level(2_990 * H), &rules);
-    book.advance(2_999 * H, &rules);
-    assert!(book.readings.len() <= 35, "{}", book.readings.len());
+    book.forget(2_999 * H, &rules);
+    assert!(book.readings.len() < 40 && book.emptied.len() <= 6, "{} readings, {} emptyings", book.readings.len(), book.emptied.len());
     let bytes = book.write();
+    assert!(bytes.len() < 4_000, "{} bytes", bytes.len());
     assert_eq!(Book::read(&bytes).unwrap(), book);
     for cut in 1..bytes.len() {
         assert!(Book::read(&bytes[..cut]).is_err(), "{cut}");
     }
     assert!(Book::read(&[9]).is_err() && Book::read(&[&bytes[..], &[0]].concat()).is_err());
-    assert_eq!(book.advance(4_000 * H, &rules).len(), 1);
-    assert!(book.write().is_empty(), "an idle subject leaves nothing behind");
+    book.forget(book.over_ms(&rules).unwrap(), &rules);
+    assert!(book.write().is_empty(), "a subject that nobody hears of leaves nothing behind");
 }
 
 #[test]
-fn whatever_happens_the_counts_add_up_and_every_prediction_ends_once() {
-    let rules = Rules { max_open: 20, ..Rules::default() };
-    let mut random = SmallRng::seed_from_u64(11);
-    let mut books: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-    let (mut ids, mut made, mut ends) = (BTreeSet::new(), 0u64, [0u64; 3]);
-    let mut end = |ended: Vec<Ended>| {
-        for ended in ended {
-            assert!(ids.insert(ended.of.id.clone()), "{} ended twice", ended.of.id);
-            ends[match ended.end {
-                End::Labelled { .. } => 0,
-                End::Censored { .. } => 1,
-                End::Expired => 2,
-            }] += 1;
+fn a_book_about_an_hourly_sensor_is_small() {
+    let rules = Rules::default();
+    let mut book = Book::default();
+    for hour in 0..500 {
+        let emptied_ms = Some((hour - hour % 24) * H);
+        book.tell(
+            hour * H + hour % 7 * 1_000,
+            Fact::Reading { level: 0.04 * (hour % 24) as f64, place: "cont-0001".into(), emptied_ms },
+            format!("bin-gw-0001-{hour:08}"),
+        );
+        book.forget(hour * H, &rules);
+    }
+    let bytes = book.write().len();
+    assert!(bytes < 1_500, "{bytes} bytes are written with every reading");
+}
+
+#[test]
+fn thinning_changes_no_answer() {
+    // Three weeks of an hourly sensor that fills, overflows and is emptied, reported or not, and moves once.
+    let facts: Vec<(i64, Fact)> = (0..500)
+        .map(|hour: i64| {
+            let (cycle, within) = (hour / 60, hour % 60);
+            let place = if hour < 300 { "c1" } else { "c2" };
+            let emptied_ms = (cycle % 2 == 0).then_some(cycle * 60 * H - 1);
+            (hour * H, Fact::Reading { level: (0.02 * within as f64).min(1.0), place: place.into(), emptied_ms })
+        })
+        .collect();
+    let (thin, all) = (Rules::default(), Rules { recent_ms: 100 * DAY, ..Rules::default() });
+    let (mut thinned, mut whole) = (Book::default(), Book::default());
+    let mut compared = 0;
+    for (at_ms, fact) in &facts {
+        for (book, rules) in [(&mut thinned, &thin), (&mut whole, &all)] {
+            book.tell(*at_ms, fact.clone(), format!("e{at_ms}"));
+            book.forget(*at_ms, rules);
         }
-    };
-    for step in 0..20_000i64 {
-        let now_ms = step * H / 8;
-        let at_ms = now_ms - random.random_range(0..10) * H;
-        let subject = random.random_range(0..20u32);
-        let mut book = Book::read(books.get(&subject).map_or(&[][..], |bytes| bytes)).unwrap();
-        match random.random_range(0..8u32) {
-            0..=3 => {
-                made += 1;
-                let question = [Question::Level, Question::Overflow, Question::Event][random.random_range(0..3usize)];
-                let horizon_ms = random.random_range(1..60) * H;
-                end(book.predict(prediction(&format!("p{step}"), question, at_ms, at_ms + horizon_ms), &rules).into_iter().collect());
+        for (question, horizon_ms) in [(Question::Level, DAY), (Question::Overflow, 20 * H), (Question::Overflow, 100 * H)] {
+            let made_ms = at_ms - 6 * H - horizon_ms;
+            if made_ms < 0 {
+                continue;
             }
-            4 => {
-                let emptied_ms = random.random_bool(0.2).then_some(at_ms - H / 2);
-                book.tell(at_ms, Fact::Reading { level: random.random(), place: format!("c{}", random.random_range(1..3)), emptied_ms }, format!("e{step}"));
-            }
-            5 => book.tell(
-                at_ms,
-                [Fact::Came, Fact::Ended("replaced".into()), Fact::Treated, Fact::Heard, Fact::Silent][random.random_range(0..5usize)].clone(),
-                format!("e{step}"),
-            ),
-            _ => end(book.advance(now_ms - 12 * H, &rules)),
-        }
-        books.insert(subject, book.write());
-        if step % 1_000 == 0 {
-            let open: usize = books.values().map(|bytes| Book::read(bytes).unwrap().open().len()).sum();
-            assert!(open <= 20 * rules.max_open);
+            let Fact::Reading { level, place, .. } = &facts[(made_ms / H) as usize].1 else { panic!() };
+            let asked = Prediction { level: Some(*level), place: place.clone(), ..prediction("p", question, made_ms, made_ms + horizon_ms) };
+            assert_eq!(thinned.end(asked.clone(), *at_ms, &thin), whole.end(asked, *at_ms, &all), "{question:?} at hour {}", made_ms / H);
+            compared += 1;
         }
     }
-    let open: u64 = books.values().map(|bytes| Book::read(bytes).unwrap().open().len() as u64).sum();
-    assert!(open > 0);
-    for bytes in books.values_mut() {
-        let mut book = Book::read(bytes).unwrap();
-        end(book.advance(i64::MAX, &rules));
-        *bytes = book.write();
-    }
-    assert_eq!(ends.iter().sum::<u64>(), made, "{ends:?}");
-    assert!(ends.iter().all(|count| *count > 100), "{ends:?}");
-    assert!(books.values().all(Vec::is_empty));
+    assert!(compared > 1_200 && thinned.readings.len() < whole.readings.len() / 2, "{compared}, {} of {}", thinned.readings.len(), whole.readings.len());
 }
