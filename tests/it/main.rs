@@ -13,6 +13,7 @@ mod kafka_log;
 mod kafka_rekey;
 mod kafka_share;
 mod page;
+mod page_panels;
 mod robust;
 mod servers;
 mod stand_ins;

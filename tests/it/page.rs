@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(20);
 const TRAINED: Duration = Duration::from_secs(240);
 
 /// Where pictures stay, to be looked at.
-fn pictures() -> PathBuf {
+pub fn pictures() -> PathBuf {
     let folder = binary().parent().and_then(|p| p.parent()).expect("target").join("pictures");
     std::fs::create_dir_all(&folder).expect("a folder for pictures");
     folder

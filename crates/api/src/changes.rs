@@ -4,13 +4,13 @@
 //! sent as ready-made text. Both the set of keys and each client's backlog are bounded: beyond that a client is told to read
 //! everything anew (`resync`), which is always right because a view is small and disposable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
-use ws_views::{AlertSummary, BinSummary, ChurnRiskSummary, Keyspace, MaintenanceRiskSummary, Record, TruckSummary, ViewKey};
+use ws_views::{AlertSummary, BinSummary, Keyspace, Record, TruckSummary, ViewKey};
 
 use crate::limits;
 use crate::state::ApiState;
@@ -114,16 +114,18 @@ pub(crate) async fn tick(state: &ApiState, period: u64) {
         hub.send("resync", &json!({"reason": "more records changed than one event holds"}));
     } else if !dirty.keys.is_empty() {
         let keys: Vec<ViewKey> = dirty.keys.into_iter().collect();
+        // Of the other lists only how many changed: they are ranked, so a client that shows one reads it anew.
+        let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+        for key in keys.iter().filter(|key| !matches!(key.keyspace, Keyspace::Bin | Keyspace::Alert | Keyspace::Truck)) {
+            *others.entry(key.keyspace.as_str()).or_default() += 1;
+        }
         match state.fresh(move |views| views.get_many(&keys)).await {
             Ok((records, freshness)) => {
                 let of = |keyspace: Keyspace| records.iter().filter(move |record| record.key.keyspace == keyspace);
                 let bins: Vec<BinSummary> = of(Keyspace::Bin).map(BinSummary::of).collect();
                 let alerts: Vec<AlertSummary> = of(Keyspace::Alert).map(|record: &Record| AlertSummary::of(record)).collect();
                 let trucks: Vec<TruckSummary> = of(Keyspace::Truck).map(TruckSummary::of).collect();
-                let customers: Vec<ChurnRiskSummary> = of(Keyspace::ChurnRisk).map(ChurnRiskSummary::of).collect();
-                let parts: Vec<MaintenanceRiskSummary> = of(Keyspace::MaintenanceRisk).map(MaintenanceRiskSummary::of).collect();
-                let changed = json!({"bins": bins, "alerts": alerts, "trucks": trucks, "customers": customers, "parts": parts, "freshness": freshness.brief()});
-                hub.send("changes", &changed);
+                hub.send("changes", &json!({"bins": bins, "alerts": alerts, "trucks": trucks, "others": others, "freshness": freshness.brief()}));
             }
             Err(error) => {
                 tracing::warn!(%error, "changes could not be read; clients are told to resync");

@@ -5,7 +5,6 @@ mod append;
 mod bench_peer;
 mod config;
 mod demo;
-#[allow(dead_code, reason = "called by whoever starts the risk topologies: the demo")]
 mod demo_risks;
 mod edge;
 mod edge_outcome;
@@ -21,7 +20,6 @@ mod process;
 mod projection;
 mod run;
 mod schema;
-#[allow(dead_code, reason = "followed by whoever starts the outcome topology")]
 mod scores;
 mod serve;
 mod simulate;

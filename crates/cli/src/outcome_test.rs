@@ -36,7 +36,7 @@ impl Line {
         let edge = RegistryEdge::new(registry.clone());
         let replay = |slices: &[_]| Replay::of_slices(slices, Arc::new(edge.clone()), Models::default(), 0).unwrap();
         let bin_fill = replay(&plans::bin_fill(&edge).unwrap().into_slices());
-        let outcome = replay(&plans::outcome(&edge).unwrap().into_slices());
+        let outcome = replay(&plans::built_in("outcome", &edge, &[]).unwrap().into_slices());
         Line { registry, bin_fill, outcome, predictions: Vec::new(), outcomes: Vec::new() }
     }
 
@@ -289,7 +289,10 @@ fn churn_risks_end_as_training_labels_them() {
                 fact => {
                     let name = if fact == "moved" { "ended" } else { fact };
                     line.push("contract.event", &id, &with(event(name), json!({"voluntary": fact != "moved"})), now_ms);
-                    (who.push(id.clone()), what.push(name), when.push(at_ms), wanted.push(fact != "moved"));
+                    who.push(id.clone());
+                    what.push(name);
+                    when.push(at_ms);
+                    wanted.push(fact != "moved");
                 }
             }
         }
@@ -358,8 +361,12 @@ fn failure_risks_end_as_training_labels_them() {
                 let order = json!({"asset_id": id, "asset_type": "vehicle", "workorder_id": format!("w{day}-{vehicle}"), "state": state, "kind": kind,
                     "component": part, "failed_at": failed_at, "ends_at": ends_at});
                 line.push("workorder.event", &id, &with(base(format!("w{day}-{vehicle}-{state}"), at_ms + 2 * HOUR_MS), order), now_ms);
-                (assets.push(id.clone()), components.push(part), kinds.push((kind, state)), observed.push(at_ms + 2 * HOUR_MS));
-                (failed.push(failed_at), ended_at.push(ends_at));
+                assets.push(id.clone());
+                components.push(part);
+                kinds.push((kind, state));
+                observed.push(at_ms + 2 * HOUR_MS);
+                failed.push(failed_at);
+                ended_at.push(ends_at);
             }
         }
         for vehicle in 0..6 {

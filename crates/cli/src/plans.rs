@@ -67,9 +67,3 @@ pub fn churn(edge: &RegistryEdge) -> Result<Plan, Failure> {
 pub fn maintenance(edge: &RegistryEdge) -> Result<Plan, Failure> {
     built_in("maintenance", edge, &[])
 }
-
-/// The built-in `outcome`.
-#[allow(dead_code, reason = "started by the demo")]
-pub fn outcome(edge: &RegistryEdge) -> Result<Plan, Failure> {
-    built_in("outcome", edge, &[])
-}

@@ -94,7 +94,7 @@ impl ProcessStatus {
         *last = Some(Instant::now());
         let now_ms = self.event_now_ms();
         for t in &self.topologies {
-            let Some(lag_ms) = t.lag_ms(&t.board.summary(), now_ms) else { continue };
+            let Some(lag_ms) = t.lag_ms(now_ms) else { continue };
             let mut lags = t.lags.lock().unwrap_or_else(PoisonError::into_inner);
             if !lags.caught_up && lag_ms <= CAUGHT_UP_MS {
                 lags.caught_up = true;
@@ -130,8 +130,10 @@ impl TopologyStatus {
         self.model_state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Wall-clock milliseconds by which the watermark (without its delay) is behind event-time now.
-    fn lag_ms(&self, s: &WorkerStatus, event_now_ms: i64) -> Option<u64> {
+    /// Wall-clock milliseconds by which the watermark (without its delay) of the last slice is behind event-time now. It has
+    /// come through all others; theirs may stand for long where nothing but references is read.
+    fn lag_ms(&self, event_now_ms: i64) -> Option<u64> {
+        let watermark_ms = self.board.watermark_of(self.slices.len().saturating_sub(1) as u32)?;
         let delay_ms = self
             .slices
             .iter()
@@ -139,7 +141,7 @@ impl TopologyStatus {
             .map(|i| i.time.watermark_delay_ms + (i.time.watermark_delay_ms / 4).clamp(1_000, 300_000))
             .max()
             .unwrap_or(0);
-        let behind = (event_now_ms - s.watermark_ms? - delay_ms).max(0);
+        let behind = (event_now_ms - watermark_ms - delay_ms).max(0);
         Some((behind as f64 / self.speed) as u64)
     }
 
@@ -233,7 +235,7 @@ impl TopologyStatus {
             watermark_ms: s.watermark_ms,
             events_total: s.records,
             events_per_s,
-            lag_ms: self.lag_ms(&s, event_now_ms),
+            lag_ms: self.lag_ms(event_now_ms),
             lag_p99_ms: self.lag_p99_ms(),
             lag_rows: s.lag_records.map(|n| n.max(0) as u64),
             forecasts_total: forecasts,

@@ -56,6 +56,12 @@ impl Board {
         f(self.parts.lock().unwrap_or_else(PoisonError::into_inner).entry((self.slice, slot)).or_default());
     }
 
+    /// The watermark of a slice, UTC ms: the lowest of its workers.
+    pub fn watermark_of(&self, slice: u32) -> Option<i64> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().filter(|((s, _), _)| *s == slice).filter_map(|(_, p)| p.watermark_ms).min()
+    }
+
     /// A worker's part.
     pub fn of(&self, slot: u32) -> Option<WorkerStatus> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(&(self.slice, slot)).cloned()

@@ -141,6 +141,35 @@ impl Page {
         }
     }
 
+    /// Presses and releases a key, with real key events: `Enter`, `Tab`, `Escape`, `ArrowRight`, `Home` …
+    pub fn press(&mut self, key: &str) {
+        let code = match key {
+            "Enter" => 13,
+            "Escape" => 27,
+            "Tab" => 9,
+            "End" => 35,
+            "Home" => 36,
+            "ArrowLeft" => 37,
+            "ArrowRight" => 39,
+            "ArrowDown" => 40,
+            _ => 0,
+        };
+        let text = if key == "Enter" { json!("\r") } else { Value::Null };
+        for kind in ["keyDown", "keyUp"] {
+            let mut event = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            if kind == "keyDown" && !text.is_null() {
+                event["text"] = text.clone();
+            }
+            self.call("Input.dispatchKeyEvent", event);
+        }
+    }
+
+    /// Gives the window another size.
+    pub fn resize(&mut self, (width, height): (u32, u32)) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", size);
+    }
+
     /// Saves what the window shows as a PNG.
     pub fn picture(&mut self, file: &Path) {
         let answer = self.call("Page.captureScreenshot", json!({ "format": "png" }));

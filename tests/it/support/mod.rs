@@ -8,6 +8,7 @@ mod browser;
 pub mod cdp;
 mod kafka;
 pub mod load;
+pub mod made;
 pub mod outputs;
 mod ports;
 pub mod process;

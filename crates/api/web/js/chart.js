@@ -87,8 +87,8 @@ export function gauge(bin) {
 // The last values of a number, as a line; the scale starts at zero.
 export function spark(target, values) {
   const known = values.filter(Number.isFinite);
-  if (known.length < 2) return;
+  if (known.length < 2) return target.replaceChildren();
   const most = Math.max(...known, 1e-9);
   const points = known.map((value, index) => `${((index / (known.length - 1)) * 90).toFixed(1)},${(22 - (value / most) * 20).toFixed(1)}`).join(' ');
-  target.replaceChildren(svg('polygon', { class: 'spark-fill', points: `0,24 ${points} 90,24` }), svg('polyline', { class: 'spark-line', points }));
+  return target.replaceChildren(svg('polygon', { class: 'spark-fill', points: `0,24 ${points} 90,24` }), svg('polyline', { class: 'spark-line', points }));
 }

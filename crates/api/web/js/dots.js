@@ -38,9 +38,10 @@ function arrange(view) {
 // Urgent ones lie on top.
 const urgency = ({ bin }) => (onFire(bin) ? -1e6 : bin.kind.id === 'silent' ? 500 : bin.hours_to_full_p50 ?? 1e3);
 
-export function drawBins(context, view) {
+// Quieter where routes are looked at: then their lines are what the map is about.
+export function drawBins(context, view, quiet = false) {
   drawn = arrange(view).sort((a, b) => urgency(b) - urgency(a));
-  context.globalAlpha = 0.2;
+  context.globalAlpha = quiet ? 0.08 : 0.2;
   for (const { bin, x, y, radius, size } of drawn) {
     const vague = uncertainty(bin);
     if (vague < 0.05 || bin.kind.id === 'silent') continue;
@@ -48,7 +49,7 @@ export function drawBins(context, view) {
     disc(context, x, y, radius + (1 + 7 * vague) * size * Math.min(1, size));
     context.fill();
   }
-  context.globalAlpha = 1;
+  context.globalAlpha = quiet ? 0.5 : 1;
   for (const { bin, x, y, radius } of drawn) {
     disc(context, x, y, radius);
     context.fillStyle = colourOf(bin.kind.id);
@@ -65,6 +66,7 @@ export function drawBins(context, view) {
       context.stroke();
     }
   }
+  context.globalAlpha = 1;
   if (view.zoom >= 15.5) drawLabels(context);
   const chosen = drawn.find(({ bin }) => keyOf(bin) === store.selected);
   if (chosen) {

@@ -14,6 +14,14 @@ export function percent(value) {
   return known(value) ? `${Math.round(value * 100)} %` : UNKNOWN;
 }
 
+// Probabilities keep a digit where whole percents would say nothing.
+export function chance(value) {
+  if (!known(value)) return UNKNOWN;
+  const part = value * 100;
+  if (part > 0 && part < 0.1) return '< 0.1 %';
+  return `${part < 10 ? part.toFixed(1) : Math.round(part)} %`;
+}
+
 export function hours(value) {
   if (!known(value)) return UNKNOWN;
   if (value <= 0.05) return 'full';
@@ -45,8 +53,25 @@ export function ago(ms, nowMs) {
 const clockFormat = new Intl.DateTimeFormat('en-GB', { weekday: 'short', day: '2-digit', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit', timeZone: 'UTC' });
 const shortFormat = new Intl.DateTimeFormat('en-GB', { weekday: 'short', hour: '2-digit', minute: '2-digit', timeZone: 'UTC' });
 
+const dayFormat = new Intl.DateTimeFormat('en-GB', { weekday: 'short', day: '2-digit', month: 'short', hour: '2-digit', minute: '2-digit', timeZone: 'UTC' });
+
 export const clock = (ms) => (known(ms) ? `${clockFormat.format(ms).replace(',', '')} UTC` : UNKNOWN);
 export const shortTime = (ms) => (known(ms) ? shortFormat.format(ms).replace(',', '') : UNKNOWN);
+export const dayTime = (ms) => (known(ms) ? dayFormat.format(ms).replace(',', '') : UNKNOWN);
+
+// An amount in the currency's minor unit.
+export function money(minor, currency) {
+  if (!known(minor)) return UNKNOWN;
+  try {
+    const format = new Intl.NumberFormat('en', { style: 'currency', currency });
+    const shown = minor / 10 ** format.resolvedOptions().maximumFractionDigits;
+    return Math.abs(shown) < 100 ? format.format(shown) : new Intl.NumberFormat('en', { style: 'currency', currency, maximumFractionDigits: 0 }).format(shown);
+  } catch {
+    return `${count(minor)} ${currency ?? ''} (minor units)`;
+  }
+}
+
+export const signed = (value, digits, unit = '') => (known(value) ? `${value > 0 ? '+' : value < 0 ? '−' : '±'}${Math.abs(value).toFixed(digits)}${unit && ` ${unit}`}` : UNKNOWN);
 
 export const number = (value, digits, unit) => (known(value) ? `${value.toFixed(digits)} ${unit}` : UNKNOWN);
 

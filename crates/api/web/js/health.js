@@ -3,14 +3,17 @@
 import { spark } from './chart.js';
 import { clock, count, duration, element, setText, UNKNOWN } from './format.js';
 import { on, store } from './store.js';
+import { chosen, createTopologies, lagLevel, lagText, pipelinesOf, renderTopologies } from './topologies.js';
 
 const SPARK_VALUES = 60;
 const RUNG_COLOURS = { model: '#2b6a9e', cached: '#79a9cf', heuristic: '#e0a63c', simplified: '#c97f3a', manual: '#7b5ea7' };
-const history = { events: [], lag: [] };
-let before = null;
+// Of every topology, so that the lines are there when another one is chosen.
+const histories = new Map();
+let last = null;
 
 export function createHealth() {
-  on('pipeline', render);
+  createTopologies();
+  on('pipeline', (told) => render(told));
   on('freshness', () => {
     setText('event-time', clock(store.eventNowMs));
     setText('freshness', store.freshness.lag_ms === null ? 'empty' : duration(store.freshness.lag_ms));
@@ -21,6 +24,7 @@ export function createHealth() {
     const box = document.getElementById('stages');
     box.hidden = !box.hidden;
     button.setAttribute('aria-expanded', !box.hidden);
+    if (last) render(last);
   });
 }
 
@@ -31,15 +35,20 @@ function connection(state, detail) {
   if (state === 'lost') lost.textContent = `Connection lost. Shown is the state of ${clock(store.eventNowMs)}. Trying again … ${detail ?? ''}`;
 }
 
-function render({ pipeline, readiness }) {
-  const rate = rates(pipeline);
-  setText('topology', pipeline.topology);
-  document.getElementById('topology').hidden = !pipeline.topology;
+function render(told) {
+  const { readiness } = told;
+  const pipelines = pipelinesOf(told);
+  // Told anew because somebody chose: nothing new to note.
+  if (told !== last) pipelines.forEach(note);
+  last = told;
+  const pipeline = chosen(pipelines);
+  const { rate, events, lag } = histories.get(pipeline.topology);
+  renderTopologies(told, pipelines, pipeline);
   setText('h-events', count(rate.events));
   setText('h-lag', lagText(pipeline));
-  level('h-lag', pipeline.lag_ms > 60_000 ? 'bad' : pipeline.lag_ms > 10_000 ? 'warn' : '');
-  push(history.events, rate.events, 'spark-events');
-  push(history.lag, pipeline.lag_ms, 'spark-lag');
+  level('h-lag', lagLevel(pipeline));
+  spark(document.getElementById('spark-events'), events);
+  spark(document.getElementById('spark-lag'), lag);
   setText('h-forecasts', count(pipeline.forecasts_total));
   setText('h-forecasts-rate', rate.forecasts === null ? '' : `${count(rate.forecasts)}/s`);
   setText('h-late', count(pipeline.late_total));
@@ -48,35 +57,30 @@ function render({ pipeline, readiness }) {
   const commits = pipeline.commits;
   setText('h-commit', Number.isFinite(commits.p99_ms) ? `${Math.round(commits.p99_ms)} ms` : UNKNOWN);
   setText('h-commits', commits.committed ? `${count(commits.committed)} · ${count(commits.aborted)} aborted` : '');
-  setText('h-model', pipeline.model?.version ?? 'none yet');
-  setText('h-model-state', pipeline.model ? pipeline.model.state : 'heuristic answers');
+  setText('h-model', pipeline.model ? pipeline.model.version ?? 'none yet' : UNKNOWN);
+  setText('h-model-state', pipeline.model?.state ?? 'no model in it');
   setText('h-ready', readiness.ready ? 'ready' : 'not ready');
   level('h-ready', readiness.ready ? 'good' : 'bad');
   setText('h-ready-why', readiness.reasons.join('; '));
   document.getElementById('h-ready-why').title = readiness.reasons.join('\n');
   rungs(pipeline.rungs);
+  setText('stages-of', pipeline.topology);
   stages(pipeline.stages);
 }
 
-function lagText(pipeline) {
-  if (Number.isFinite(pipeline.lag_ms)) return duration(pipeline.lag_ms);
-  return Number.isFinite(pipeline.lag_rows) ? `${count(pipeline.lag_rows)} rows` : UNKNOWN;
-}
-
-// Rates as told, or from totals when the runtime tells none.
-function rates(pipeline) {
+function note(pipeline) {
   const now = performance.now();
-  const seconds = before ? (now - before.now) / 1000 : 0;
-  const per = (told, total) => told ?? (seconds > 0.2 ? Math.max(0, (pipeline[total] - before.pipeline[total]) / seconds) : null);
-  const found = { events: per(pipeline.events_per_s, 'events_total'), forecasts: per(pipeline.forecasts_per_s, 'forecasts_total') };
-  before = { now, pipeline };
-  return found;
-}
-
-function push(values, value, id) {
-  values.push(Number.isFinite(value) ? value : NaN);
-  if (values.length > SPARK_VALUES) values.shift();
-  spark(document.getElementById(id), values);
+  const past = histories.get(pipeline.topology) ?? { events: [], lag: [], before: null };
+  // Rates as told, or from totals when the runtime tells none.
+  const seconds = past.before ? (now - past.before.now) / 1000 : 0;
+  const per = (rate, total) => rate ?? (seconds > 0.2 ? Math.max(0, (pipeline[total] - past.before.pipeline[total]) / seconds) : null);
+  past.rate = { events: per(pipeline.events_per_s, 'events_total'), forecasts: per(pipeline.forecasts_per_s, 'forecasts_total') };
+  past.before = { now, pipeline };
+  for (const [values, value] of [[past.events, past.rate.events], [past.lag, pipeline.lag_ms]]) {
+    values.push(Number.isFinite(value) ? value : NaN);
+    if (values.length > SPARK_VALUES) values.shift();
+  }
+  histories.set(pipeline.topology, past);
 }
 
 const level = (id, name) => {
@@ -86,7 +90,12 @@ const level = (id, name) => {
 function rungs(list) {
   const total = list.reduce((sum, rung) => sum + rung.answers, 0);
   const bar = document.getElementById('h-rungs');
-  if (!total) return;
+  if (!total) {
+    bar.replaceChildren();
+    bar.setAttribute('aria-label', 'no answers yet');
+    setText('h-rungs-text', UNKNOWN);
+    return;
+  }
   // One digit more where rounding would say all or nothing.
   const digits = (part) => (part > 0 && part < 0.1) || (part > 0.995 && part < 1) ? 1 : 0;
   const share = (rung) => `${rung.rung} ${((rung.answers / total) * 100).toFixed(digits(rung.answers / total))} %`;

@@ -1,70 +1,18 @@
 // The lists beside the map: what is full next, what is wrong, where the trucks are. They have all that the map has, for
-// keyboards and screen readers too. A list holds still while somebody points at it or has the focus in it.
+// keyboards and screen readers too.
 
 import { ago, element, hours, hoursRange, percent, setText, words } from './format.js';
 import { colourOf } from './palette.js';
 import { show } from './map.js';
+import { List, rowOf, span, twoLines } from './rows.js';
 import { keyOf, on, select, shown, store } from './store.js';
+import { visible } from './tabs.js';
 
 const NEXT_ROWS = 80;
 const ALERT_ROWS = 300;
 const SEVERITIES = ['critical', 'warning', 'info'];
 const MARKS = { critical: '▲', warning: '◆', info: '●' };
 const TITLES = { fire: 'Fire suspected', overflow: 'Overflow', stuck: 'Sensor stuck', silent: 'Sensor silent', jumping: 'Sensor jumping', low_battery: 'Low battery' };
-
-// Rows keep their elements between renderings: focus, hover and scrolling stay where they are.
-class List {
-  constructor(id, empty, make, update) {
-    this.box = document.getElementById(id);
-    this.empty = empty;
-    this.make = make;
-    this.update = update;
-    this.rows = new Map();
-  }
-
-  get held() {
-    return this.rows.size > 0 && (this.box.matches(':hover') || this.box.contains(document.activeElement));
-  }
-
-  render(items) {
-    const wanted = this.held ? [...this.rows.keys()].map((key) => items.find((item) => item.key === key)).filter(Boolean) : items;
-    const keys = new Set(wanted.map((item) => item.key));
-    for (const [key, row] of this.rows) {
-      if (!keys.has(key)) {
-        row.root.remove();
-        this.rows.delete(key);
-      }
-    }
-    this.box.querySelector('.none')?.remove();
-    let after = null;
-    for (const item of wanted) {
-      let row = this.rows.get(item.key);
-      if (!row) {
-        row = this.make(item);
-        this.rows.set(item.key, row);
-      }
-      this.update(row, item);
-      const expected = after ? after.nextSibling : this.box.firstChild;
-      if (row.root !== expected) this.box.insertBefore(row.root, expected);
-      after = row.root;
-    }
-    if (!wanted.length) this.box.append(element('li', { class: 'none', text: this.empty }));
-  }
-}
-
-function rowOf(className, parts, onClick) {
-  const button = element('button', { type: 'button', class: `row ${className}` }, ...Object.values(parts));
-  button.addEventListener('click', onClick);
-  return { ...parts, button, root: element('li', {}, button) };
-}
-
-const span = (className) => element('span', { class: className });
-
-function twoLines() {
-  const [title, note] = [span('row-title'), span('row-note')];
-  const text = element('span', { class: 'row-text' }, title, note);
-  return { text, title, note };
-}
 
 function nextList() {
   return new List(
@@ -135,7 +83,6 @@ function truckList() {
 
 export function createLists() {
   const [next, alerts, trucks] = [nextList(), alertList(), truckList()];
-  const visible = (id) => !document.getElementById(id).hidden;
   const render = () => {
     if (visible('panel-next')) {
       const due = [...store.bins.values()].filter((bin) => Number.isFinite(bin.hours_to_full_p50) && shown(bin));
@@ -156,34 +103,8 @@ export function createLists() {
     document.getElementById('alert-count').classList.toggle('critical', [...store.alerts.values()].some((alert) => alert.severity === 'critical'));
     setText('truck-count', String(store.trucks.size));
   };
-  for (const name of ['loaded', 'changed', 'filter', 'colours', 'selected']) on(name, render);
-  createTabs(render);
+  for (const name of ['loaded', 'changed', 'filter', 'colours', 'selected', 'tab']) on(name, render);
   createSearch();
-}
-
-function createTabs(render) {
-  const tabs = [...document.querySelectorAll('[role=tab]')];
-  const choose = (chosen) => {
-    for (const tab of tabs) {
-      const active = tab === chosen;
-      tab.setAttribute('aria-selected', active);
-      tab.tabIndex = active ? 0 : -1;
-      document.getElementById(tab.getAttribute('aria-controls')).hidden = !active;
-    }
-    render();
-  };
-  tabs.forEach((tab, index) => {
-    tab.addEventListener('click', () => choose(tab));
-    tab.addEventListener('keydown', (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!step) return;
-      const other = tabs[(index + step + tabs.length) % tabs.length];
-      choose(other);
-      other.focus();
-    });
-  });
-  if (location.hash === '#alerts') choose(tabs[1]);
-  if (location.hash === '#trucks') choose(tabs[2]);
 }
 
 function createSearch() {

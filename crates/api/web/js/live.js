@@ -1,5 +1,6 @@
 // Keeps the store in step with the server: a full read first, then events; a full read again after every gap.
 
+import { getJson } from './api.js';
 import { emit, putAlert, putBin, putTruck, setFreshness, store } from './store.js';
 
 const SILENCE_LIMIT_MS = 9_000;
@@ -9,13 +10,6 @@ const MAX_PAGES = 10;
 let lastEventAt = 0;
 let loading = null;
 let again = false;
-
-async function getJson(path) {
-  const response = await fetch(path, { headers: { accept: 'application/json' } });
-  const body = await response.json();
-  if (!response.ok) throw new Error(`${body.title}: ${body.detail} (${body.hint})`);
-  return body;
-}
 
 async function features(path, keep) {
   let cursor = null;
@@ -94,12 +88,12 @@ function connect() {
     });
   listen('hello', reload);
   listen('resync', reload);
-  listen('changes', ({ bins, alerts, trucks, freshness }) => {
+  listen('changes', ({ bins, alerts, trucks, others, freshness }) => {
     bins.forEach(putBin);
     trucks.forEach(putTruck);
     alerts.forEach(putAlert);
     setFreshness(freshness);
-    emit('changed', { bins });
+    emit('changed', { bins, others });
   });
   listen('pipeline', (told) => emit('pipeline', told));
   listen('heartbeat', ({ freshness }) => setFreshness(freshness));

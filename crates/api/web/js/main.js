@@ -1,5 +1,6 @@
 // Starts the page: legend, map, lists, details, health, then the live connection.
 
+import { createAccuracy } from './accuracy.js';
 import { createDetails } from './details.js';
 import { element, setText } from './format.js';
 import { createHealth } from './health.js';
@@ -7,7 +8,9 @@ import { createLists } from './lists.js';
 import { start } from './live.js';
 import { createMap } from './map.js';
 import { CLASSES, colourOf, useSafeColours } from './palette.js';
+import { createRisks } from './risks.js';
 import { emit, on, select, store } from './store.js';
+import { createTabs } from './tabs.js';
 
 const SAFE_KEY = 'wastestream.safe-colours';
 
@@ -75,6 +78,9 @@ createMap();
 createHealth();
 createDetails();
 createLists();
+createRisks();
+createAccuracy();
+createTabs();
 on('loaded', () => {
   openLinked();
   document.body.dataset.ready = 'yes';

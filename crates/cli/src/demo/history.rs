@@ -3,7 +3,7 @@
 
 use super::producer::encode;
 use super::stopped;
-use crate::demo_risks::{Fate, Past, train_risks};
+use crate::demo_risks::{Fate, train_risks};
 use crate::edge::{CHURN_MODEL, FILL_MODEL, MAINTENANCE_MODEL, RegistryEdge};
 use crate::process::ProcessStatus;
 use crate::train::{Features, fill_options};
@@ -71,7 +71,7 @@ pub fn train(
     done?;
     let risks = [CHURN_MODEL, MAINTENANCE_MODEL];
     risks.iter().for_each(|m| status.set_model_state(m, "training"));
-    let fates = train_risks(city, Past::default(), registry, store, models, stop).inspect_err(|_| risks.iter().for_each(|m| status.set_model_state(m, "failed")))?;
+    let fates = train_risks(city, registry, store, models, stop).inspect_err(|_| risks.iter().for_each(|m| status.set_model_state(m, "failed")))?;
     for (model, fate) in fates {
         let state = match fate {
             Fate::Loaded { .. } | Fate::Answers { .. } => "ready",

@@ -2,13 +2,15 @@
 //! Values change every second; nothing here is a model of anything.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
+mod risks;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use ws_api::status::{CommitStatus, ModelStatus, PipelineStatus, Readiness, RungStatus, SourceStatus, StageStatus};
+use ws_api::status::{CommitStatus, ModelStatus, ModelsStatus, PipelineStatus, Readiness, RungStatus, SourceStatus, StageStatus};
 use ws_api::{Api, Status};
 use ws_views::{EmbeddedView, Outcome, PositionKey, Progress, Update, ViewStore, project};
 
@@ -133,6 +135,8 @@ impl Status for FakeStatus {
             ..Default::default()
         };
         PipelineStatus {
+            lag_p99_ms: Some(900),
+            outputs: Vec::new(),
             topology: "bin-fill".into(),
             started_ms: Some(now_ms() - 600_000),
             watermark_ms: Some(now_ms() - 1_900),
@@ -180,6 +184,14 @@ impl Status for FakeStatus {
                 last_ms: Some(now_ms() - 40),
             },
         }
+    }
+
+    fn pipelines(&self) -> Vec<PipelineStatus> {
+        risks::topologies(&self.pipeline())
+    }
+
+    fn models(&self) -> ModelsStatus {
+        risks::models()
     }
 
     fn readiness(&self) -> Readiness {
@@ -288,6 +300,8 @@ async fn main() {
         apply(&places);
         let all: Vec<_> = bins.iter().flat_map(|bin| bin.records(now_ms()).into_iter().chain(bin.alert(now_ms()).map(|alert| ("bin.alert", alert)))).collect();
         apply(&all);
+        let fleet: Vec<String> = trucks.iter().map(|truck| truck.id.clone()).collect();
+        apply(&risks::records(&mut dice, &fleet));
         loop {
             for truck in &mut trucks {
                 if truck.status == "driving" {
