@@ -93,7 +93,7 @@ fn each_topology_has_a_line_and_can_be_chosen() {
 }
 
 fn customer(id: &str, risk: f64, band: &str, arm: &str, text: &str) -> Value {
-    json!({"customer_id": id, "risk": risk, "horizon_days": 90, "band": band, "intervention": "call", "arm": arm, "value_minor": 480_000, "expected_value_minor": 31_250,
+    json!({"customer_id": id, "risk": risk, "horizon_days": 90, "band": band, "intervention": "call", "arm": arm, "value_minor": 480_000, "expected_value_minor": 31_200,
         "currency": "EUR", "rung": "model", "model_version": "churn-1", "prediction_id": "p",
         "drivers": [{"feature": "missed_90d", "contribution": 1.2, "text": text}, {"feature": "days_late", "contribution": -0.3, "text": "pays on time"}]})
 }

@@ -49,8 +49,8 @@ export function renderTopologies(told, pipelines, shown) {
   const rows = pipelines.map((pipeline) => {
     const row = known.get(pipeline.topology) ?? lineOf(pipeline.topology);
     row.querySelector('button').setAttribute('aria-pressed', pipeline === shown);
-    const [first] = row.children;
-    row.replaceChildren(first, ...cells(pipeline, told.readiness));
+    [...row.children].slice(1).forEach((cell) => cell.remove());
+    row.append(...cells(pipeline, told.readiness));
     return row;
   });
   if (rows.length !== box.children.length || rows.some((row, index) => box.children[index] !== row)) box.replaceChildren(...rows);
