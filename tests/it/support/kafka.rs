@@ -121,6 +121,18 @@ impl Kafka {
         }
     }
 
+    /// Lines with this text that nodes wrote, in all of their lives.
+    pub fn told(&self, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for node in &self.nodes {
+            for file in std::fs::read_dir(&node.dir).into_iter().flatten().flatten().filter(|f| f.file_name().to_string_lossy().starts_with("life-")) {
+                let log = std::fs::read_to_string(file.path()).unwrap_or_default();
+                found.extend(log.lines().filter(|l| l.contains(text)).map(str::to_owned));
+            }
+        }
+        found
+    }
+
     /// Process ids of the running nodes.
     pub fn pids(&self) -> Vec<u32> {
         self.nodes.iter().filter_map(|node| Some(node.process.as_ref()?.pid())).collect()
