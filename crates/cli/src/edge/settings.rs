@@ -82,7 +82,9 @@ mod tests {
     #[test]
     fn settings_are_typed_limited_and_named() {
         let with: BTreeMap<String, String> =
-            [("gap", "5m"), ("sigma_m", "7.5"), ("odometer", "maybe"), ("zone", "Mars/Base"), ("vehicles", "1"), ("gapp", "1m")].map(|(k, v)| (k.into(), v.into())).into();
+            [("gap", "5m"), ("sigma_m", "7.5"), ("odometer", "maybe"), ("zone", "Mars/Base"), ("vehicles", "1"), ("gapp", "1m")]
+                .map(|(k, v)| (k.into(), v.into()))
+                .into();
         let (mut gap_ms, mut sigma_m, mut odometer, mut zone, mut vehicles) = (0, 0.0, true, chrono_tz::UTC, 3usize);
         let mut s = Settings::new(&with);
         s.duration("gap", &mut gap_ms, 1_000..=600_000);

@@ -106,8 +106,7 @@ pub fn evaluate(map: &Path, file: &str, registry: &Arc<Registry>, notes: &mut dy
         replay.feed(&topic, [(Some(&b"nobody"[..]), Some(value.as_slice()), last_ms + SILENCE_MS)])?;
     }
     let vehicles: BTreeSet<&str> = rows.iter().map(|row| &*row.key).collect();
-    let mut found =
-        StopsEvaluation { name: map.name, ingest: report.summary, vehicles: vehicles.len(), stops_min: Vec::new(), drives: Vec::new(), counts };
+    let mut found = StopsEvaluation { name: map.name, ingest: report.summary, vehicles: vehicles.len(), stops_min: Vec::new(), drives: Vec::new(), counts };
     let records = replay.take(ACTIVITIES);
     for i in 0..records.rows.len() {
         found.take(&registry.decode_to_json(records.value(i).unwrap_or(&[]))?)?;
@@ -182,7 +181,12 @@ impl fmt::Display for StopsEvaluation {
         let ([s10, s50, s90], [d10, d50, d90]) = self.quantiles();
         writeln!(f, "{}: {}", self.name, self.ingest)?;
         writeln!(f, "{} vehicles; {} rows late, {} dead letters", self.vehicles, self.late(), self.dead())?;
-        writeln!(f, "{} stops, {:.1} h; minutes of a stop: p10 {s10:.1}, median {s50:.1}, p90 {s90:.1}", self.stops_min.len(), self.stops_min.iter().sum::<f64>() / 60.0)?;
+        writeln!(
+            f,
+            "{} stops, {:.1} h; minutes of a stop: p10 {s10:.1}, median {s50:.1}, p90 {s90:.1}",
+            self.stops_min.len(),
+            self.stops_min.iter().sum::<f64>() / 60.0
+        )?;
         writeln!(
             f,
             "{} drives of {} moves, {:.1} h, {:.0} km at least; m/s of a drive, at least: p10 {d10:.1}, median {d50:.1}, p90 {d90:.1}",

@@ -77,12 +77,9 @@ impl Faults {
         match self {
             Faults::None => FaultRates::none(),
             Faults::Usual => FaultRates::default(),
-            Faults::Many => FaultRates {
-                buffered_upload_per_truck_day: 0.5,
-                clock_behind_per_truck_day: 0.1,
-                position_jump_share: 0.01,
-                ..FaultRates::default()
-            },
+            Faults::Many => {
+                FaultRates { buffered_upload_per_truck_day: 0.5, clock_behind_per_truck_day: 0.1, position_jump_share: 0.01, ..FaultRates::default() }
+            }
         }
     }
 }
@@ -241,11 +238,7 @@ impl Playing {
     fn end(mut self, city: &City) -> Result<TrafficEvaluation, Failure> {
         self.judge_rows(&city.truth())?;
         self.judge_drives(&city.truth());
-        let kinds = [
-            ("uploads newest first", FaultKind::VehicleBufferedUpload),
-            ("wrong clocks", FaultKind::VehicleClock),
-            ("jumps", FaultKind::PositionJump),
-        ];
+        let kinds = [("uploads newest first", FaultKind::VehicleBufferedUpload), ("wrong clocks", FaultKind::VehicleClock), ("jumps", FaultKind::PositionJump)];
         self.found.faults = kinds.map(|(name, kind)| (name, city.truth().fault_count(kind))).into();
         for (stage, counts) in self.replay.counts() {
             self.found.counts.entry(stage).or_default().add(&counts);
@@ -281,11 +274,12 @@ impl Playing {
     fn rows(&mut self, topic: &str) -> Result<Vec<Value>, Failure> {
         let records: Records = self.replay.take(topic);
         let values = (0..records.rows.len()).filter_map(|i| records.value(i));
-        // JSON is the tap's, all else framed Avro.
-        if topic == TRAVERSALS {
-            return Ok(values.map(serde_json::from_slice).collect::<Result<_, _>>()?);
-        }
-        values.map(|value| self.registry.decode_to_json(value).map_err(|e| format!("{topic} cannot be read back: {e}").into())).collect()
+        // JSON of the tap and of dead letters, or framed Avro.
+        let read = |value: &[u8]| match value.first() {
+            Some(b'{') => serde_json::from_slice(value).map_err(|e| format!("{topic} cannot be read back: {e}").into()),
+            _ => self.registry.decode_to_json(value).map_err(|e| format!("{topic} cannot be read back: {e}").into()),
+        };
+        values.map(read).collect()
     }
 }
 
@@ -307,11 +301,6 @@ fn direction(row: &Value) -> Result<Direction, Failure> {
 }
 
 impl TrafficEvaluation {
-    /// Speeds of a quarter of an hour.
-    pub fn quarter(&self) -> Speeds {
-        self.speeds.get(&900_000).copied().unwrap_or_default()
-    }
-
     /// Counts of a stage.
     pub fn stage(&self, id: &str) -> Counts {
         self.counts.get(id).copied().unwrap_or_default()

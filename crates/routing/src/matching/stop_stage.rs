@@ -46,12 +46,7 @@ impl StopStage {
 
     /// Columns that must be there.
     pub fn inputs() -> Vec<(&'static str, DataType)> {
-        vec![
-            ("observed_at", DataType::Int64),
-            ("latitude_deg", DataType::Float64),
-            ("longitude_deg", DataType::Float64),
-            ("speed_mps", DataType::Float64),
-        ]
+        vec![("observed_at", DataType::Int64), ("latitude_deg", DataType::Float64), ("longitude_deg", DataType::Float64), ("speed_mps", DataType::Float64)]
     }
 
     /// Columns that it makes: `kind` is `stop` or `drive`, the place that of the stop or where the drive ended.
