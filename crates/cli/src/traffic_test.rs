@@ -18,7 +18,8 @@ use ws_runtime::replay::Replay;
 use ws_runtime::status::Board;
 use ws_sim::SimLog;
 use ws_stream::log::{Log, TopicPartition, TopicSpec};
-use ws_stream::records::Records;
+use ws_stream::partition::partition_of;
+use ws_stream::records::{Appends, Records};
 use ws_stream::task::Edge;
 use ws_stream::worker::WorkerOptions;
 
@@ -69,7 +70,7 @@ fn settings_of_operators_are_checked_where_they_stand() {
 #[test]
 fn what_a_faulty_citys_trucks_drove_is_found() {
     let found = faulty();
-    assert!(found.positions > 20_000 && found.counts.values().all(|c| c.balanced()), "{found}");
+    assert!(found.positions > 10_000 && found.counts.values().all(|c| c.balanced()), "{found}");
     assert!(found.faults.values().all(|n| *n >= 5), "there was something to find: {found}");
     assert!(found.right.0.value() > 0.98 && found.right.0.all > 10_000.0, "{found}");
     assert!(found.found.0.value() > 0.95, "{found}");
@@ -90,7 +91,7 @@ fn wrong_clocks_are_put_aside_with_their_reason_and_nothing_else_is() {
 #[test]
 fn speeds_are_nearer_to_the_truth_than_the_map_and_tell_of_no_single_truck() {
     let found = faulty();
-    let quarter = found.quarter();
+    let quarter = found.speeds[&900_000];
     assert!(quarter.rows > 300 && quarter.told.mape() < 0.12 && quarter.told.mape() * 1.5 < quarter.free_flow.mape(), "{found}");
     assert!(quarter.told.bias().abs() < 0.05, "{found}");
     assert!(found.fewest_vehicles >= Some(2), "{found}");
@@ -135,6 +136,22 @@ fn both_slices_on_a_log_find_what_a_replay_finds() {
             replay.feed(&a.topic, rows).unwrap();
         }
     }
+    // The day's end in every partition, by rows without a place: no window stays open.
+    for partition in 0..4 {
+        let key = (0..).map(|n| format!("end-{n}")).find(|key| partition_of(key.as_bytes(), 4) == partition).unwrap();
+        let at_ms = end_ms + 3_600_000;
+        let row = serde_json::json!({
+            "tenant": "t", "event_id": key, "observed_at": at_ms, "sent_at": at_ms, "received_at": at_ms, "source": "test", "schema_version": 1,
+            "vehicle_id": key, "latitude_deg": 0.0, "longitude_deg": 0.0,
+        });
+        let value = registry.encode_json_value("vehicle.position", &row).unwrap();
+        let mut last = Appends::new("vehicle.position".into());
+        last.push(partition, at_ms, Some(key.as_bytes()), Some(&value), &[]);
+        appender.append(&[last]).unwrap();
+        replay.feed(&"vehicle.position".into(), [(Some(key.as_bytes()), Some(value.as_slice()), at_ms)]).unwrap();
+        total += 1;
+    }
+    drop(appender);
     let board = Board::default();
     let engine = Engine::start(EngineOptions {
         slices,
@@ -180,7 +197,7 @@ fn both_slices_on_a_log_find_what_a_replay_finds() {
     assert!(wanted.len() > 3_000 && traversals.len().abs_diff(wanted.len()) * 100 < wanted.len(), "{} {}", traversals.len(), wanted.len());
     let (found, wanted) = (quarters(&read("road.speed", &avro)), quarters(&values(&replay.take("road.speed"), avro)));
     let alike = wanted.iter().filter(|(key, mps)| found.get(*key).is_some_and(|other| (other / **mps - 1.0).abs() < 0.02)).count();
-    assert!(wanted.len() > 50 && alike * 10 > wanted.len() * 9, "{alike} of {} ({} found)", wanted.len(), found.len());
+    assert!(wanted.len() > 50 && alike * 20 > wanted.len() * 19, "{alike} of {} ({} found)", wanted.len(), found.len());
     assert!(board.summary().counts.iter().all(|(_, c)| c.balanced()));
 }
 

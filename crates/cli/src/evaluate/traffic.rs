@@ -274,11 +274,12 @@ impl Playing {
     fn rows(&mut self, topic: &str) -> Result<Vec<Value>, Failure> {
         let records: Records = self.replay.take(topic);
         let values = (0..records.rows.len()).filter_map(|i| records.value(i));
-        // JSON is the tap's, all else framed Avro.
-        if topic == TRAVERSALS {
-            return Ok(values.map(serde_json::from_slice).collect::<Result<_, _>>()?);
-        }
-        values.map(|value| self.registry.decode_to_json(value).map_err(|e| format!("{topic} cannot be read back: {e}").into())).collect()
+        // JSON of the tap and of dead letters, or framed Avro.
+        let read = |value: &[u8]| match value.first() {
+            Some(b'{') => serde_json::from_slice(value).map_err(|e| format!("{topic} cannot be read back: {e}").into()),
+            _ => self.registry.decode_to_json(value).map_err(|e| format!("{topic} cannot be read back: {e}").into()),
+        };
+        values.map(read).collect()
     }
 }
 

@@ -44,8 +44,17 @@ impl Traffic {
         (long && (least..=most).contains(&share)).then_some(Passage { edge: traversal.edge, vehicle, left_ms: traversal.left_ms, mps })
     }
 
-    /// Takes a drive; windows that it shows to be over are closed.
+    /// Takes a drive; windows that it shows to be over are closed. For drives in about the order of time.
     pub fn observe(&self, state: &mut AreaState, passage: &Passage) -> Vec<SpeedRow> {
+        let mut rows = self.learn(state, passage);
+        let newest_ms = state.newest_ms.unwrap_or(passage.left_ms);
+        rows.extend(self.close(state, newest_ms));
+        rows
+    }
+
+    /// Takes a drive and leaves its window open: a watermark that all vehicles have passed closes it. Only what is too much to
+    /// hold is closed early.
+    pub fn learn(&self, state: &mut AreaState, passage: &Passage) -> Vec<SpeedRow> {
         if state.network != self.graph.fingerprint() {
             *state = AreaState { network: self.graph.fingerprint(), ..AreaState::default() };
         }
@@ -72,7 +81,7 @@ impl Traffic {
             }
             state.news.push(News { left_ms: passage.left_ms, edge: passage.edge, deviation: (value - typical) as f32 });
         }
-        self.close(state, newest_ms)
+        self.close(state, i64::MIN)
     }
 
     /// Closes the windows that a watermark has passed.

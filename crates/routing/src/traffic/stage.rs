@@ -37,7 +37,8 @@ impl TrafficStage {
         ]
     }
 
-    /// Columns that it makes: those of `road.speed` but for its stamp.
+    /// Columns that it makes: those of `road.speed` but for its stamp, and the row's number in its area. Drives that an outage held
+    /// back can make a second row of a window that was told.
     pub fn outputs() -> SchemaRef {
         let field = |name: &str, kind, nullable| Field::new(name, kind, nullable);
         Arc::new(Schema::new(vec![
@@ -52,15 +53,18 @@ impl TrafficStage {
             field("samples", DataType::Int64, false),
             field("vehicles", DataType::Int64, true),
             field("confidence", DataType::Float64, true),
+            field("number", DataType::Int64, false),
         ]))
     }
 
-    fn step(&self, area: &AreaState, rows: Vec<SpeedRow>) -> Step {
-        let rows = rows.iter().map(|row| (row.until_ms - 1, self.values(row))).collect();
+    fn step(&self, area: &mut AreaState, rows: Vec<SpeedRow>) -> Step {
+        let first = area.told;
+        area.told += rows.len() as u64;
+        let rows = rows.iter().zip(first..).map(|(row, number)| (row.until_ms - 1, self.values(row, number))).collect();
         Step { rows, timer_ms: self.traffic.next_close_ms(area), verdict: None }
     }
 
-    fn values(&self, row: &SpeedRow) -> Vec<Value> {
+    fn values(&self, row: &SpeedRow, number: u64) -> Vec<Value> {
         vec![
             Value::Text(self.graph.id(row.edge.segment()).to_owned()),
             Value::Text(row.edge.direction().name().to_owned()),
@@ -73,6 +77,7 @@ impl TrafficStage {
             Value::Int(row.samples as i64),
             Value::Int(row.vehicles as i64),
             Value::Float(row.confidence),
+            Value::Int(number as i64),
         ]
     }
 }
@@ -95,20 +100,22 @@ impl Stage for TrafficStage {
             moving: row.bool("moving")?,
         };
         let mut area = AreaState::from_bytes(state)?;
-        let told = self.traffic.passage(number_of(row.text("vehicle_id")?), &traversal).map(|passage| self.traffic.observe(&mut area, &passage));
-        if told.is_some() {
-            *state = area.to_bytes();
-        }
-        let verdict = if told.is_some() { "speed" } else { "no_speed" };
-        Ok(Step { verdict: Some(verdict), ..self.step(&area, told.unwrap_or_default()) })
+        let told = self.traffic.passage(number_of(row.text("vehicle_id")?), &traversal).map(|passage| self.traffic.learn(&mut area, &passage));
+        let Some(rows) = told else {
+            return Ok(Step { verdict: Some("no_speed"), ..self.step(&mut area, Vec::new()) });
+        };
+        let step = self.step(&mut area, rows);
+        *state = area.to_bytes();
+        Ok(Step { verdict: Some("speed"), ..step })
     }
 
     /// A window's grace is over.
     fn timer(&mut self, state: &mut Vec<u8>, due_ms: i64) -> Result<Step, StageError> {
         let mut area = AreaState::from_bytes(state)?;
         let rows = self.traffic.close(&mut area, due_ms);
+        let step = self.step(&mut area, rows);
         *state = area.to_bytes();
-        Ok(self.step(&area, rows))
+        Ok(step)
     }
 }
 
@@ -207,6 +214,7 @@ mod tests {
         assert_eq!(timer_ms, Some(MONDAY_MS + 17 * 60_000), "when the window and its grace are over");
         told.extend(traffic.timer(&mut area, timer_ms.unwrap()).unwrap().rows);
         assert!(told.len() >= 6, "{}", told.len());
+        assert!(told.iter().enumerate().all(|(number, (_, row))| row.last() == Some(&Value::Int(number as i64))), "each row has a number of its own");
         for (time_ms, row) in &told {
             assert_eq!(*time_ms, MONDAY_MS + 900_000 - 1);
             let (Value::Float(speed), Value::Float(free), Value::Int(vehicles)) = (&row[4], &row[7], &row[9]) else { unreachable!("{row:?}") };

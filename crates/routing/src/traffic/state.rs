@@ -7,7 +7,7 @@ use crate::roads::{Edge, RoadClass};
 use std::collections::BTreeMap;
 
 /// Number of the byte form.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 /// News at most.
 pub(super) const NEWS_MAX: usize = 2_000;
 /// Edges of one area at most, in the byte form.
@@ -31,6 +31,8 @@ pub struct AreaState {
     pub(super) network: u64,
     /// Newest drive, UTC ms.
     pub(super) newest_ms: Option<i64>,
+    /// Rows told so far: their numbers tell two rows of one window apart.
+    pub(super) told: u64,
     pub(super) classes: BTreeMap<u8, ClassHabits>,
     pub(super) edges: BTreeMap<Edge, EdgeHabits>,
     pub(super) windows: Windows,
@@ -59,6 +61,7 @@ impl AreaState {
         to.u8(FORM);
         to.u64(self.network);
         to.i64(self.newest_ms.unwrap_or(i64::MIN));
+        to.u64(self.told);
         to.u8(self.classes.len() as u8);
         for (class, habits) in &self.classes {
             to.u8(*class);
@@ -92,6 +95,7 @@ impl AreaState {
 fn read(from: &mut Reader<'_>) -> Option<AreaState> {
     let mut state = AreaState { network: from.u64()?, ..AreaState::default() };
     state.newest_ms = Some(from.i64()?).filter(|ms| *ms != i64::MIN);
+    state.told = from.u64()?;
     for _ in 0..from.u8()? {
         let class = from.u8().filter(|class| usize::from(*class) < RoadClass::ALL.len())?;
         state.classes.insert(class, ClassHabits::get(from)?);

@@ -142,6 +142,36 @@ fn a_late_upload_teaches_habits_and_is_no_news() {
 }
 
 #[test]
+fn a_partition_that_is_read_first_does_not_close_the_windows_of_the_others() {
+    let (graph, traffic) = traffic(2);
+    let mut state = AreaState::default();
+    let edge = graph.edges().next().unwrap();
+    // Catching up: the whole day of one vehicle, then that of another one.
+    for vehicle in [1, 2] {
+        for hour in 6..14 {
+            assert!(traffic.learn(&mut state, &passage(edge, vehicle, MONDAY_MS + hour * HOUR_MS + MINUTE_MS, 6.0)).is_empty());
+        }
+    }
+    let rows = traffic.close(&mut state, MONDAY_MS + 24 * HOUR_MS);
+    assert_eq!(rows.len(), 8);
+    assert!(rows.iter().all(|row| row.until_ms - row.from_ms == 15 * MINUTE_MS && row.vehicles == 2));
+}
+
+#[test]
+fn what_is_held_has_a_bound_and_so_has_the_state() {
+    let (graph, traffic) = traffic(3);
+    let mut state = AreaState::default();
+    let edges: Vec<Edge> = graph.edges().collect();
+    for index in 0..30_000 {
+        // A week of one vehicle on every street: nothing may be told of it, and no watermark comes.
+        let at_ms = MONDAY_MS + index as i64 * 20_000;
+        assert!(traffic.learn(&mut state, &passage(edges[index * 7 % edges.len()], 1, at_ms, 5.0)).is_empty());
+    }
+    let bytes = state.to_bytes().len();
+    assert!(bytes < 262_144, "{bytes} bytes for {} edges", edges.len());
+}
+
+#[test]
 fn which_traversals_tell_a_speed() {
     let (graph, traffic) = traffic(1);
     let edge = graph.edges().next().unwrap();

@@ -6,7 +6,7 @@ use crate::roads::Edge;
 use std::collections::BTreeMap;
 
 /// Drives that an area holds at most; beyond it the oldest windows close early.
-pub(super) const HELD_MAX: usize = 20_000;
+pub(super) const HELD_MAX: usize = 4_000;
 
 /// Drives by (tier of window, start of window), each with what was typical when it came.
 #[derive(Debug, Clone, PartialEq, Default)]
