@@ -13,11 +13,14 @@
 mod admin;
 mod answer;
 mod changes;
+mod decisions;
 mod error;
 mod guard;
 pub mod limits;
+mod manifest;
 mod page;
 mod params;
+mod plans;
 mod reads;
 mod server;
 mod state;
@@ -29,9 +32,12 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_plans;
+#[cfg(test)]
 mod tests_stream;
 
 pub use changes::ChangeHub;
+pub use decisions::Decide;
 pub use error::{ApiError, ServeError};
 pub use server::{Api, bind};
 pub use status::Status;

@@ -4,6 +4,8 @@
 pub const DEFAULT_PAGE_ROWS: usize = 200;
 /// Most rows in one page.
 pub const MAX_PAGE_ROWS: usize = 2_000;
+/// Most rows of changes, and of problems, that are looked through for an area's plan.
+pub const MAX_PLAN_ROWS: usize = 10_000;
 /// Most features in one GeoJSON answer; beyond it the answer says `truncated`.
 pub const MAX_GEOJSON_FEATURES: usize = 20_000;
 /// Most event-stream clients at once; the next one gets 503.

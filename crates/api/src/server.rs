@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use ws_views::ViewReads;
 
 use crate::state::ApiState;
-use crate::{ApiError, ChangeHub, ServeError, Status, admin, changes, guard, limits, page, reads, stream};
+use crate::{ApiError, ChangeHub, ServeError, Status, admin, changes, decisions, guard, limits, manifest, page, plans, reads, stream};
 
 /// Listens on a loopback address.
 ///
@@ -47,6 +47,7 @@ impl Api {
             changes: ChangeHub::default(),
             metrics: None,
             on_shutdown: None,
+            decide: None,
             reads: Arc::new(Semaphore::new(limits::MAX_CONCURRENT_READS)),
         };
         Self { state, extensions: Router::new() }
@@ -61,6 +62,12 @@ impl Api {
     /// Called on `POST /v1/admin/shutdown`; it should make the future given to [`Api::serve`] end.
     pub fn on_shutdown(mut self, stop: impl Fn() + Send + Sync + 'static) -> Self {
         self.state.on_shutdown = Some(Arc::new(stop));
+        self
+    }
+
+    /// Where decisions about plans go; without it they are refused.
+    pub fn decisions(mut self, decide: crate::Decide) -> Self {
+        self.state.decide = Some(decide);
         self
     }
 
@@ -92,6 +99,13 @@ impl Api {
             .route("/v1/trucks", get(reads::trucks))
             .route("/v1/trucks.geojson", get(reads::trucks_geojson))
             .route("/v1/places.geojson", get(reads::places_geojson))
+            .route("/v1/plans", get(plans::plans))
+            .route("/v1/plans/{area}", get(plans::plan))
+            .route("/v1/plans/{area}/{plan}/{version}/decisions", post(decisions::decide))
+            .route("/v1/vehicles/{id}/plan", get(plans::vehicle))
+            .route("/v1/vehicles/{id}/manifest", get(manifest::json))
+            .route("/v1/vehicles/{id}/manifest.gpx", get(manifest::gpx))
+            .route("/v1/vehicles/{id}/manifest.geojson", get(manifest::geojson))
             .route("/v1/pipeline", get(admin::pipeline))
             .route("/v1/stream", get(stream::subscribe))
             .route("/v1/admin/shutdown", post(admin::shutdown))
@@ -154,7 +168,10 @@ async fn tick_for_ever(state: ApiState) {
 
 async fn unknown_path(uri: Uri) -> ApiError {
     let shown: String = uri.path().chars().take(120).collect();
-    ApiError::not_found(format!("no resource {shown}"), "the page is at /, reads are under /v1/ (bins, bins.geojson, alerts, trucks, pipeline, stream)")
+    ApiError::not_found(
+        format!("no resource {shown}"),
+        "the page is at /, reads are under /v1/ (bins, bins.geojson, alerts, trucks, plans, vehicles, pipeline, stream)",
+    )
 }
 
 async fn wrong_method(uri: Uri) -> ApiError {

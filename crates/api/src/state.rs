@@ -21,6 +21,7 @@ pub(crate) struct ApiState {
     pub(crate) changes: ChangeHub,
     pub(crate) metrics: Option<RenderMetrics>,
     pub(crate) on_shutdown: Option<OnShutdown>,
+    pub(crate) decide: Option<crate::Decide>,
     pub(crate) reads: Arc<Semaphore>,
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use ws_api::Decide;
 use ws_log::registry::Registry;
 use ws_runtime::now_ms;
 use ws_stream::log::{Admin, Append, Log, LogError};
@@ -41,10 +42,24 @@ struct Doors {
     log: Mutex<(Box<dyn Admin>, Box<dyn Append>)>,
 }
 
-/// The route, over a log.
-pub fn routes(log: &dyn Log, registry: Arc<Registry>) -> Result<Router, LogError> {
+/// Ways into the log over HTTP.
+pub struct Routes {
+    /// `POST /v1/admin/append`.
+    pub append: Router,
+    /// Decisions about plans, through the same path.
+    pub decide: Decide,
+}
+
+/// The routes, over a log.
+pub fn routes(log: &dyn Log, registry: Arc<Registry>) -> Result<Routes, LogError> {
     let doors = Arc::new(Doors { registry, log: Mutex::new((log.admin()?, log.appender()?)) });
-    Ok(Router::new().route("/v1/admin/append", post(append)).with_state(doors))
+    let deciding = doors.clone();
+    let decide: Decide = Arc::new(move |area, event| {
+        let line = serde_json::json!({"topic": "plan.decision", "key": area, "value": event}).to_string();
+        let answer = deciding.append(&line).map_err(|e| e.to_string())?;
+        answer.bad.first().map_or(Ok(()), |bad| Err(bad.error.clone()))
+    });
+    Ok(Routes { append: Router::new().route("/v1/admin/append", post(append)).with_state(doors), decide })
 }
 
 async fn append(State(doors): State<Arc<Doors>>, body: String) -> Response {

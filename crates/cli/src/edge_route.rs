@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use ws_routing::board::duty::Duty;
 use ws_routing::board::spread::Spread;
-use ws_routing::board::{Clock, GreatCircle, Mode, Roads, Settings, answer, judge, output_columns};
+use ws_routing::board::{Clock, GreatCircle, Mode, Question, Roads, Settings, answer, judge, output_columns};
 use ws_routing::plan::RuinRecreate;
 use ws_routing::plan::solve::vrp::VrpPragmatic;
 use ws_runtime::models::Models;
@@ -24,10 +24,16 @@ pub const OPERATORS: [&str; 2] = ["duty", "spread"];
 /// Settings under `with:` that are read here and not by the planner.
 const OWN_SETTINGS: [&str; 2] = ["network", "search"];
 
-/// Puts the solvers of plans into a process.
+/// The solvers of boards.
+pub fn solvers() -> [Arc<dyn Solver>; 2] {
+    [Arc::new(BoardSolver { quick: false }), Arc::new(BoardSolver { quick: true })]
+}
+
+/// Puts the solvers of boards into a process.
 pub fn put_solvers(models: &Models) {
-    models.put_solver(SOLVER, Arc::new(BoardSolver { quick: false }));
-    models.put_solver(QUICK_SOLVER, Arc::new(BoardSolver { quick: true }));
+    for solver in solvers() {
+        models.put_solver(solver.name(), solver.clone());
+    }
 }
 
 /// The contract of a solver of boards.
@@ -113,8 +119,10 @@ impl Solver for BoardSolver {
             true => Mode::Quick,
             false => Mode::Search(search, Clock { now_ms: &clock, budget_ms, iterations: call.iterations }),
         };
-        let answered = answer(problem.rows, &call.memo, &settings.with_network(network), call.watermark_ms, &call.key, roads.as_ref(), call.seed, mode);
-        let answered = answered.map_err(|e| failed(e.to_string()))?;
+        let settings = settings.with_network(network);
+        let (memo, hint_ms, area) = (call.memo.as_ref(), call.watermark_ms, call.key.as_str());
+        let question = Question { rows: problem.rows, memo, settings: &settings, hint_ms, area, roads: roads.as_ref(), seed: call.seed };
+        let answered = answer(&question, mode).map_err(|e| failed(e.to_string()))?;
         Ok(Solution { rows: answered.rows, memo: answered.memo, iterations: answered.iterations })
     }
 }

@@ -15,6 +15,8 @@ mod ingest;
 mod ingest_command;
 mod plans;
 mod projection;
+#[cfg(test)]
+mod route_test;
 mod run;
 mod schema;
 mod serve;

@@ -1,8 +1,8 @@
 //! HTTP beside the engine: the API on a thread with its own runtime, metrics, and one place that says "stop".
 
 use crate::Failure;
+use crate::append::Routes;
 use crate::status::EngineStatus;
-use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,14 +39,18 @@ impl Server {
         views: Arc<dyn ViewReads>,
         status: Arc<EngineStatus>,
         metrics: PrometheusHandle,
-        routes: Router,
+        routes: Routes,
         stop: Arc<AtomicBool>,
     ) -> Result<Server, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("http").build()?;
         let listener = runtime.block_on(bind(address)).map_err(|e| format!("{e}: {} (--address, or `api.address`)", e.hint()))?;
         let url = format!("http://{}", listener.local_addr()?);
         let asked = stop.clone();
-        let api = Api::new(views, status).metrics(move || metrics.render()).on_shutdown(move || asked.store(true, Ordering::Relaxed)).extend(routes);
+        let api = Api::new(views, status)
+            .metrics(move || metrics.render())
+            .on_shutdown(move || asked.store(true, Ordering::Relaxed))
+            .extend(routes.append)
+            .decisions(routes.decide);
         let changes = api.changes();
         let until = async move {
             while !stop.load(Ordering::Relaxed) {

@@ -146,14 +146,12 @@ impl FixtureRun {
         let (start_ms, models) = (fixture.start_ms, Models::default());
         // The real solvers of this program, unless the fixture scripts them.
         crate::edge_route::put_solvers(&models);
-        for slice in &slices {
-            for script in fixture.scripts(slice)? {
-                let name = script.name().to_string();
-                if script.is_solver() {
-                    models.put_solver(&name, Arc::new(script));
-                } else {
-                    models.put(&name, Box::new(script));
-                }
+        for script in fixture.scripts(&slices)? {
+            let name = script.name().to_string();
+            if script.is_solver() {
+                models.put_solver(&name, Arc::new(script));
+            } else {
+                models.put(&name, Box::new(script));
             }
         }
         let replay = Replay::of_slices(&slices, Arc::new(edge.clone()), models, start_ms)?;

@@ -235,7 +235,7 @@ mod tests {
         customer.event service.ticket contract.event invoice.event payment.event consent.event csat.event \
         plan.decision intervention.event control.model control.flag control.experiment \
         ref.site ref.container ref.device ref.vehicle ref.facility ref.customer ref.zone ref.calendar ref.schedule ref.waste-stream ref.tariff ref.unit-cost ref.shift \
-        bin.features bin.forecast bin.alert road.speed route.plan route.change customer.features customer.churn-risk \
+        bin.features bin.forecast bin.alert road.speed route.plan route.change route.problem customer.features customer.churn-risk \
         vehicle.features vehicle.maintenance-risk prediction.outcome dlq";
 
     #[test]

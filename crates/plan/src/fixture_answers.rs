@@ -38,17 +38,19 @@ pub struct Script {
 }
 
 impl Fixture {
-    /// The answers of this fixture for the models and solvers of a topology. Fails for a name that no stage asks, and for
-    /// rows that do not have the columns.
-    pub fn scripts(&self, topology: &Topology) -> Result<Vec<Script>, String> {
+    /// The answers of this fixture for the models and solvers of a topology, all its slices together. Fails for a name that
+    /// no stage asks, and for rows that do not have the columns.
+    pub fn scripts<T: std::borrow::Borrow<Topology>>(&self, slices: &[T]) -> Result<Vec<Script>, String> {
+        let slices: Vec<&Topology> = slices.iter().map(|t| std::borrow::Borrow::<Topology>::borrow(t)).collect();
         let mut scripts = Vec::new();
         for (name, said) in &self.answers {
-            let found = topology.stages.iter().find_map(|s| match &s.op {
+            let found = slices.iter().flat_map(|t| &t.stages).find_map(|s| match &s.op {
                 OpSpec::Infer(i) if i.model == *name => Some((i.outputs.clone(), false)),
                 OpSpec::Optimize(o) if o.solver == *name || o.fallback.as_ref() == Some(name) => Some((o.outputs.clone(), true)),
                 _ => None,
             });
-            let (outputs, solver) = found.ok_or_else(|| format!("{}: `answers` has `{name}`, which no stage of `{}` asks", self.file, topology.name))?;
+            let (outputs, solver) =
+                found.ok_or_else(|| format!("{}: `answers` has `{name}`, which no stage of `{}` asks", self.file, slices.first().map_or("", |t| &*t.name)))?;
             let mut answers = Vec::new();
             for (i, s) in said.iter().enumerate() {
                 answers.push(match s {

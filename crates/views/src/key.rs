@@ -23,11 +23,17 @@ pub enum Keyspace {
     Site,
     /// One depot, disposal site or other facility.
     Facility,
+    /// The plans of one planning area: in force, proposed, completed.
+    Plan,
+    /// One difference of an area's newest plan: `area/number`. A newer plan's differences take the places of the older ones'.
+    Change,
+    /// What kept something out of an area's plan: `area/code/entity`.
+    Problem,
 }
 
 impl Keyspace {
     /// All keyspaces, in the order of their indexes.
-    pub const ALL: [Self; 5] = [Self::Bin, Self::Alert, Self::Truck, Self::Site, Self::Facility];
+    pub const ALL: [Self; 8] = [Self::Bin, Self::Alert, Self::Truck, Self::Site, Self::Facility, Self::Plan, Self::Change, Self::Problem];
 
     /// The name used in stored keys and in answers.
     pub fn as_str(self) -> &'static str {
@@ -37,6 +43,9 @@ impl Keyspace {
             Self::Truck => "truck",
             Self::Site => "site",
             Self::Facility => "facility",
+            Self::Plan => "plan",
+            Self::Change => "change",
+            Self::Problem => "problem",
         }
     }
 
@@ -45,8 +54,11 @@ impl Keyspace {
         match self {
             Self::Bin => &[Part::Features, Part::Forecast],
             Self::Alert => &[Part::Alert],
-            Self::Truck => &[Part::Position, Part::Status],
+            Self::Truck => &[Part::Position, Part::Status, Part::Duty],
             Self::Site | Self::Facility => &[Part::Reference],
+            Self::Plan => &[Part::InForce, Part::Proposal, Part::Completed],
+            Self::Change => &[Part::Change],
+            Self::Problem => &[Part::Problem],
         }
     }
 }
@@ -67,9 +79,37 @@ pub enum Part {
     Status,
     /// A row of `ref.site` or `ref.facility`.
     Reference,
+    /// The row of `route.plan` that is in force.
+    InForce,
+    /// The newest row of `route.plan` that was proposed, or what became of it.
+    Proposal,
+    /// The newest row of `route.plan` that tells a day as driven.
+    Completed,
+    /// In which plan a vehicle was last in force.
+    Duty,
+    /// A row of `route.change`.
+    Change,
+    /// A row of `route.problem`.
+    Problem,
 }
 
 impl Part {
+    /// All parts.
+    const ALL: [Self; 12] = [
+        Self::Features,
+        Self::Forecast,
+        Self::Alert,
+        Self::Position,
+        Self::Status,
+        Self::Reference,
+        Self::InForce,
+        Self::Proposal,
+        Self::Completed,
+        Self::Duty,
+        Self::Change,
+        Self::Problem,
+    ];
+
     /// The name used in stored keys and in answers.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,12 +119,18 @@ impl Part {
             Self::Position => "position",
             Self::Status => "status",
             Self::Reference => "reference",
+            Self::InForce => "in_force",
+            Self::Proposal => "proposal",
+            Self::Completed => "completed",
+            Self::Duty => "duty",
+            Self::Change => "change",
+            Self::Problem => "problem",
         }
     }
 
     /// The part of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Features, Self::Forecast, Self::Alert, Self::Position, Self::Status, Self::Reference].into_iter().find(|part| part.as_str() == name)
+        Self::ALL.into_iter().find(|part| part.as_str() == name)
     }
 }
 
@@ -95,7 +141,7 @@ pub struct ViewKey {
     pub keyspace: Keyspace,
     /// Whose record.
     pub tenant: String,
-    /// Device, `device/alert`, vehicle, site or facility.
+    /// Device, `device/alert`, vehicle, site, facility or planning area; see [`Keyspace`].
     pub id: String,
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::key::{Keyspace, Part, ViewKey};
+use crate::project_plan;
 use crate::update::Update;
 
 /// Why a record of a known topic cannot be shown. The caller counts and reports it; the record itself stays in the log.
@@ -38,6 +39,7 @@ pub fn project(topic: &str, key: &[u8], value: &Value) -> Result<Vec<Update>, Pr
         "vehicle.status" => (Keyspace::Truck, Part::Status, "vehicle_id"),
         "ref.site" => (Keyspace::Site, Part::Reference, "site_id"),
         "ref.facility" => (Keyspace::Facility, Part::Reference, "facility_id"),
+        "route.plan" | "route.change" | "route.problem" => return project_plan::project(topic, value).map_err(fail),
         _ => return Ok(Vec::new()),
     };
     let text = |field: &str| value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -61,7 +63,7 @@ pub fn project(topic: &str, key: &[u8], value: &Value) -> Result<Vec<Update>, Pr
 }
 
 /// Whole milliseconds, also when an encoder wrote them as a float.
-fn event_time_ms(value: &Value) -> Option<i64> {
+pub(crate) fn event_time_ms(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_f64().filter(|ms| ms.is_finite() && ms.abs() < 9.0e15).map(|ms| ms as i64))
 }
 

@@ -1,5 +1,5 @@
 -- Applies one batch to a view, or nothing. Runs as one unit inside Redis.
--- KEYS: position, sources, tenants, five indexes, then one record per update.
+-- KEYS: position, sources, tenants, eight indexes, then one record per update.
 -- ARGV: source, owner epoch, next offset, watermark, observed, applied; then eight values per update:
 --       index number, tenant, part, event time, document, listing operation, index entry, listing time.
 -- Numbers are 20 digits, so they compare as text. The position is written last: should the script fail half way, the batch is
@@ -18,7 +18,7 @@ end
 
 local flags = {}
 local at = 7
-for update = 9, #KEYS do
+for update = 12, #KEYS do
   local record = KEYS[update]
   local index, tenant, part, observed = KEYS[4 + tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local document, operation, entry, listing_ms = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]

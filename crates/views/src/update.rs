@@ -38,7 +38,7 @@ impl Update {
         let number = |field: &str| document.get(field).and_then(Value::as_f64);
         let listing = match key.keyspace {
             Keyspace::Alert if document.get("state").and_then(Value::as_str) == Some("cleared") => Listing::Unlist,
-            Keyspace::Alert => Listing::by_time(&key, observed_ms),
+            Keyspace::Alert | Keyspace::Problem => Listing::by_time(&key, observed_ms),
             _ => Listing::by_place(&key, number("latitude_deg").zip(number("longitude_deg"))),
         };
         let observed_ms = observed_ms.max(0);

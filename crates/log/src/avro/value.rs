@@ -326,7 +326,7 @@ mod tests {
     fn nested_records_come_back_whole() {
         let r = Registry::embedded().unwrap();
         let stop = json!({"kind": "site", "site_id": "s1", "facility_id": null, "container_ids": ["c1", "c2"], "arrives_at": 1, "leaves_at": 2, "load_kg": 7.5, "locked": true, "reason": null});
-        let route = json!({"vehicle_id": "v", "shift_id": null, "start_facility_id": "d", "end_facility_id": "d", "starts_at": 1, "ends_at": 9, "distance_m": 12.5, "stops": [stop]});
+        let route = json!({"vehicle_id": "v", "shift_id": null, "start_facility_id": "d", "end_facility_id": "d", "starts_at": 1, "ends_at": 9, "distance_m": 12.5, "stops": [stop], "driven": null});
         let plan = json!({"tenant": "t", "event_id": "e", "observed_at": 1, "sent_at": 1, "received_at": 1, "source": "route", "planning_area_id": "p", "plan_id": "x", "plan_version": 3, "state": "proposed",
             "valid_from": 1, "valid_to": 2, "time_zone": "Europe/Vienna", "solver": "s", "seed": 1, "iterations": 10, "rung": "model", "distance_m": 1.0, "duration_s": 2.0, "routes": [route]});
         let back = r.decode_to_json(&r.encode_json_value("route.plan", &plan).unwrap()).unwrap();

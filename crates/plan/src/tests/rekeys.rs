@@ -196,3 +196,31 @@ fn mistakes_are_told_with_what_to_do() {
           hint: name two stages or more, or leave it out"#]]
     .assert_eq(&errors(&file("  - id: last\n    from: readings\n    union: [readings]\n", sinks)));
 }
+
+const WIDE: &str = "  - id: levels
+    from: readings
+    select: [{ id: device_id }, { level: filling_level }]
+  - id: visits
+    from: emptied
+    select: [{ id: site_id }, { outcome: outcome }]
+  - id: all
+    union: { of: [levels, visits], missing: nulls }
+";
+
+#[test]
+fn a_union_may_fill_what_an_input_lacks_with_nulls() {
+    let stages = format!("{WIDE}  - id: by_id\n    from: all\n    rekey: id\n");
+    let plan = plan(&file(&stages, "  all.seen: { from: by_id, format: json }\n"));
+    let rekey = &plan.slices().next().unwrap().rekeys[0];
+    let columns: Vec<(&str, bool)> = rekey.schema.fields().iter().map(|f| (f.name().as_str(), f.is_nullable())).collect();
+    assert_eq!(columns, [("id", false), ("level", true), ("outcome", true)]);
+    let told = errors(&file(&WIDE.replace("{ outcome: outcome }", "{ level: outcome }"), "  all.seen: { from: all, format: json }\n"));
+    assert!(told.contains("column `level` is number before `visits` and text in it"), "{told}");
+    let told = errors(&file(
+        &format!("{WIDE}  - id: once\n    from: all\n    dedup: {{ key: id, by: id, keep: 1d }}\n"),
+        "  all.seen: { from: once, format: json }\n",
+    ));
+    assert!(told.contains("(several keys)"), "state by key needs a rekey first: {told}");
+    let told = errors(&file(&WIDE.replace("missing: nulls", "missing: zeros"), "  all.seen: { from: all, format: json }\n"));
+    assert!(told.contains("missing: zeros"), "{told}");
+}

@@ -147,7 +147,7 @@ struct OneTask {
 impl OneTask {
     fn new(plan: Plan, fixture: &Fixture) -> Self {
         let topology = Arc::new(plan.topology.clone());
-        let (now_ms, scripts) = (fixture.start_ms, fixture.scripts(&topology).unwrap());
+        let (now_ms, scripts) = (fixture.start_ms, fixture.scripts(std::slice::from_ref(&topology)).unwrap());
         let sinks = topology.sinks.iter().map(|s| s.topic.clone()).chain([topology.dead_letters.clone()]);
         let topics = sinks.chain(topology.inputs.iter().map(|i| i.topic.clone())).map(|t| (t, (TopicId::default(), 1))).collect();
         let mut task = Task::new(TaskId(0), topology.clone(), &TestEdge, Surroundings { cluster_id: "test".into(), topics }).unwrap();
@@ -365,8 +365,8 @@ expect:
     assert_eq!(played(topology, fixture), Vec::<String>::new());
     let wrong = fixture.replace("cost: 12, stops", "cost: cheap, stops");
     let plan = load("t.yaml", topology, &Schemas, &|_| None).unwrap();
-    let error = parse("f.yaml", &wrong).unwrap().scripts(&plan.topology).unwrap_err();
+    let error = parse("f.yaml", &wrong).unwrap().scripts(std::slice::from_ref(&plan.topology)).unwrap_err();
     assert_eq!(error, "f.yaml: answer 1 of `rounds`: `cost` does not fit Float64");
-    let error = parse("f.yaml", &fixture.replace("  nearest:", "  neerest:")).unwrap().scripts(&plan.topology).unwrap_err();
+    let error = parse("f.yaml", &fixture.replace("  nearest:", "  neerest:")).unwrap().scripts(std::slice::from_ref(&plan.topology)).unwrap_err();
     assert!(error.contains("`answers` has `neerest`, which no stage of `test` asks"), "{error}");
 }

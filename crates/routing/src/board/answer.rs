@@ -10,6 +10,7 @@ use super::facts::Facts;
 use super::memo::{Issued, Memo, rounded};
 use super::places::Roads;
 use super::settings::Settings;
+use super::start::starts;
 use super::{BoardError, columns, read, zone};
 use crate::plan::check::check;
 use crate::plan::diff::{Cause, Causes, ChangeReason};
@@ -54,6 +55,31 @@ impl std::fmt::Debug for Mode<'_> {
     }
 }
 
+/// What is asked.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// All rows of the board, system columns first.
+    pub rows: &'a RecordBatch,
+    /// Memo of the last accepted answer; empty before the first.
+    pub memo: &'a [u8],
+    /// How to plan.
+    pub settings: &'a Settings,
+    /// A time that is past for sure (the watermark), UTC ms.
+    pub hint_ms: i64,
+    /// Planning area.
+    pub area: &'a str,
+    /// Distances and times.
+    pub roads: &'a dyn Roads,
+    /// Where all randomness comes from.
+    pub seed: u64,
+}
+
+impl std::fmt::Debug for Question<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question").field("area", &self.area).field("rows", &self.rows.num_rows()).field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
 /// An answer's rows, the memo for the next one, and iterations taken.
 #[derive(Debug, Clone)]
 pub struct Answered {
@@ -91,7 +117,8 @@ fn prepare(rows: &RecordBatch, memo: &[u8], settings: &Settings, hint_ms: i64, a
         closed = memo.in_force.clone().map(|issued| (memo.clone(), issued));
         memo.begin_day(day);
     }
-    (memo.now_ms, memo.history_ms, memo.settings, memo.fresh) = (now_ms, horizon.history_ms, settings.clone(), false);
+    (memo.now_ms, memo.history_ms, memo.settings) = (now_ms, horizon.history_ms, settings.clone());
+    (memo.fresh, memo.retimed) = (false, false);
     let decided = apply(&mut facts, &mut memo, area);
     for (id, truck) in &facts.trucks {
         if truck.shift.as_ref().is_some_and(|s| zone::day_of(horizon.zone, s.from_ms) == horizon.day) {
@@ -110,20 +137,12 @@ fn prepare(rows: &RecordBatch, memo: &[u8], settings: &Settings, hint_ms: i64, a
     Ok(Prepared { facts, memo, horizon, decided, closed, built, first_trouble })
 }
 
-/// Answers a board: rows to publish and the memo. `hint_ms` is a time that is past for sure (the watermark).
+/// Answers a board: rows to publish and the memo.
 ///
 /// # Errors
 /// A board that cannot be read, a problem that cannot be solved, or plans that the checker refuses.
-pub fn answer(
-    rows: &RecordBatch,
-    memo: &[u8],
-    settings: &Settings,
-    hint_ms: i64,
-    area: &str,
-    roads: &dyn Roads,
-    seed: u64,
-    mode: Mode<'_>,
-) -> Result<Answered, BoardError> {
+pub fn answer(question: &Question<'_>, mode: Mode<'_>) -> Result<Answered, BoardError> {
+    let Question { rows, memo, settings, hint_ms, area, roads, seed } = *question;
     let prepared = prepare(rows, memo, settings, hint_ms, area, roads)?;
     let idle = prepared.first_trouble || (prepared.built.problem.jobs.is_empty() && prepared.memo.newest().is_none());
     let choice = if idle { None } else { decide(&prepared, settings, seed, mode)? };
@@ -137,11 +156,18 @@ fn decide(prepared: &Prepared, settings: &Settings, seed: u64, mode: Mode<'_>) -
     let before = prepared.memo.newest().map(|i| &i.plan);
     let standing = kept(problem, before, seed)?;
     let mut found = match mode {
-        Mode::Search(solver, clock) => {
+        // Without a truck there is nothing to search: what is left out, and why, is all there is to say.
+        Mode::Search(solver, clock) if !problem.vehicles.is_empty() => {
             let budget = Budget::time(clock.budget_ms.max(1), clock.now_ms).at_most(clock.iterations.unwrap_or(u64::MAX));
-            plan_checked(problem, solver, &budget, seed, before)?
+            let starts = starts(problem, before, seed)?;
+            match (plan_checked(problem, solver, &budget, seed, starts.first()), &standing) {
+                (Ok(found), _) => found,
+                // Nothing better was accepted: what stands, repaired, is.
+                (Err(PlanError::Refused(_)), Some(standing)) => as_it_stands(standing),
+                (Err(e), _) => return Err(e.into()),
+            }
         }
-        Mode::Quick => quick(prepared, seed)?,
+        _ => quick(prepared, seed)?,
     };
     found.plan = rounded(found.plan);
     let faults = check(problem, &found.plan);
@@ -152,15 +178,18 @@ fn decide(prepared: &Prepared, settings: &Settings, seed: u64, mode: Mode<'_>) -
     Ok(choose(&prepared.memo, settings, standing, found, prepared.horizon.now_ms, must))
 }
 
+fn as_it_stands(plan: &crate::plan::Plan) -> Accepted {
+    let (rung, solver) = (Rung::Heuristic, RuinRecreate::repair().name());
+    Accepted { plan: plan.clone(), rung, solver, iterations: 0, stopped: false, refused: Vec::new(), failed: None }
+}
+
 fn quick(prepared: &Prepared, seed: u64) -> Result<Accepted, BoardError> {
-    let (problem, repair) = (&prepared.built.problem, RuinRecreate::repair());
+    let problem = &prepared.built.problem;
     let mut last = Vec::new();
-    for before in [prepared.memo.newest().map(|i| &i.plan), None] {
-        let solved = repair.solve(problem, &Budget::iterations(0), seed, before).map_err(PlanError::from)?;
-        last = check(problem, &solved.plan);
+    for plan in starts(problem, prepared.memo.newest().map(|i| &i.plan), seed)? {
+        last = check(problem, &plan);
         if last.is_empty() {
-            let (rung, solver) = (Rung::Heuristic, repair.name());
-            return Ok(Accepted { plan: solved.plan, rung, solver, iterations: solved.iterations, stopped: false, refused: Vec::new(), failed: None });
+            return Ok(as_it_stands(&plan));
         }
     }
     Err(PlanError::Refused(last).into())
@@ -196,7 +225,7 @@ fn finish(prepared: Prepared, settings: &Settings, area: &str, choice: Option<Ch
         page.plan(&memo, &horizon, &issued, if at_once { "accepted" } else { "proposed" }, supersedes);
         page.changes(&memo, before.as_ref(), &issued, &causes);
         (memo.in_force, memo.proposal) = if at_once { (Some(issued), None) } else { (memo.in_force.take(), Some(issued)) };
-        memo.fresh = true;
+        (memo.fresh, memo.retimed) = (true, choice.retimed);
     }
     page.troubles(&memo, &troubles);
     (page.rows, memo)
@@ -266,7 +295,7 @@ pub fn judge(asked: &RecordBatch, board: &RecordBatch, before: &[u8], rows: &Rec
         },
         solver: issued.solver.clone(),
         iterations: u64::try_from(issued.iterations).unwrap_or(0),
-        retimed: !settings.automatic && told.proposal.is_none(),
+        retimed: told.retimed,
     });
     if let Some(issued) = issued {
         let faults = check(&prepared.built.problem, &issued.plan);
@@ -306,7 +335,8 @@ fn meanwhile(prepared: &Prepared, board: &RecordBatch, issued: &Issued) -> Resul
         if let Some(site) = ahead.iter().find(|s| !now.sites.contains_key(**s)) {
             return Err(("site_gone_meanwhile", format!("{site} does not exist any more")));
         }
-        let by_other = |site: &str| now.visits.iter().any(|v| v.site_id == site && v.served && v.vehicle_id != route.vehicle_id && !prepared.facts.visits.contains(v));
+        let by_other =
+            |site: &str| now.visits.iter().any(|v| v.site_id == site && v.served && v.vehicle_id != route.vehicle_id && !prepared.facts.visits.contains(v));
         if let Some(site) = ahead.iter().find(|s| by_other(s)) {
             return Err(("served_meanwhile", format!("another vehicle served {site}")));
         }

@@ -226,7 +226,13 @@ fn overtime(facts: &mut Facts, problem: &mut Problem) -> Result<(), BoardError> 
             vehicle.out_of_service = true;
         } else {
             let minutes = (late.ends_ms - vehicle.shift.to_ms) / 60_000 + 1;
-            facts.trouble("overtime", "vehicle", &late.vehicle_id, None, format!("it cannot be home before the end of its shift: about {minutes} minutes more"));
+            facts.trouble(
+                "overtime",
+                "vehicle",
+                &late.vehicle_id,
+                None,
+                format!("it cannot be home before the end of its shift: about {minutes} minutes more"),
+            );
             vehicle.shift.to_ms = late.ends_ms;
         }
     }

@@ -33,7 +33,7 @@ impl Page<'_> {
         let routes: Vec<Value> = issued.plan.routes.iter().filter(|r| !r.stops.is_empty()).map(|r| self.route(memo, r)).collect();
         let skipped: Vec<Value> =
             issued.plan.skipped.iter().map(|s| json!({"site_id": s.site_id, "reason": s.reason.code(), "p_overflow": s.p_overflow})).collect();
-        let last_ms = issued.plan.routes.iter().filter_map(Route::ends_ms).max().unwrap_or(horizon.to_ms);
+        let last_ms = issued.plan.routes.iter().filter_map(Route::ends_ms).max();
         let (valid_from, valid_to) = day_of(memo, horizon);
         self.rows.push(object(json!({
             "row_kind": "plan",
@@ -44,7 +44,7 @@ impl Page<'_> {
             "supersedes": supersedes.map(|v| format!("{plan_id}:{v}")),
             "state": state,
             "valid_from": valid_from,
-            "valid_to": valid_to.max(last_ms + 1),
+            "valid_to": last_ms.map_or(valid_to, |ms| valid_to.max(ms + 1)),
             "time_zone": horizon.zone.name(),
             "plan_solver": issued.solver,
             "plan_seed": issued.seed,

@@ -78,6 +78,8 @@ fn one(memo: &mut Memo, decided: &mut Decided, area: &str, d: &Decision) -> Resu
             refuse(memo, &seen);
             memo.proposal = None;
             decided.rejected = Some(seen);
+            // What is in force stays as it is.
+            return Ok(());
         }
         ("rejected" | "cancelled", Some(site), _) => {
             if of_stop(site).is_none() {
@@ -186,7 +188,15 @@ pub(super) fn signature(before: Option<&Plan>, after: &Plan) -> String {
         .changes
         .into_iter()
         .filter(|c| c.kind != ChangeKind::Retimed)
-        .map(|c| format!("{}/{}/{}/{:?}", c.kind.code(), c.site_id.unwrap_or_default(), c.vehicle_id.unwrap_or_default(), c.position.filter(|_| c.kind == ChangeKind::StopMoved)))
+        .map(|c| {
+            format!(
+                "{}/{}/{}/{:?}",
+                c.kind.code(),
+                c.site_id.unwrap_or_default(),
+                c.vehicle_id.unwrap_or_default(),
+                c.position.filter(|_| c.kind == ChangeKind::StopMoved)
+            )
+        })
         .collect();
     all.sort();
     let hash = all.join("\n").bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));

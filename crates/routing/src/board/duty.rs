@@ -100,9 +100,40 @@ pub struct Duty {
     silent_ms: i64,
 }
 
+const READ_TEXTS: [&str; 13] = [
+    "kind",
+    "entity_id",
+    "event_id",
+    "tenant",
+    "area",
+    "depot_id",
+    "end_depot_id",
+    "streams",
+    "skills",
+    "shift_id",
+    "status",
+    "waste_stream",
+    "next_stop_site_id",
+];
+const READ_INTS: [&str; 6] = ["shift_from", "shift_to", "break_ms", "break_from", "break_to", "ends_at"];
+const READ_NUMBERS: [&str; 8] = ["length_m", "payload_kg", "volume_l", "latitude_deg", "longitude_deg", "load_kg", "load_l", "odometer_m"];
+const READ_FLAGS: [&str; 2] = ["in_service", "cancelled"];
 const TEXTS: [&str; 15] = [
-    "planning_area_id", "kind", "entity_id", "event_id", "tenant", "streams", "skills", "shift_id", "depot_id", "end_depot_id", "status", "waste_stream",
-    "next_stop_site_id", "other_area", "time_zone",
+    "planning_area_id",
+    "kind",
+    "entity_id",
+    "event_id",
+    "tenant",
+    "streams",
+    "skills",
+    "shift_id",
+    "depot_id",
+    "end_depot_id",
+    "status",
+    "waste_stream",
+    "next_stop_site_id",
+    "other_area",
+    "time_zone",
 ];
 const INTS: [&str; 10] = ["shift_from", "shift_to", "break_ms", "break_from", "break_to", "started_at", "ended_at", "seen_at", "disposed_at", "expires_at"];
 const NUMBERS: [&str; 8] = ["length_m", "payload_kg", "volume_l", "latitude_deg", "longitude_deg", "load_kg", "load_l", "driven_m"];
@@ -126,7 +157,9 @@ impl Duty {
         let mut silent_min = 45.0;
         for (name, value) in with {
             match name.as_str() {
-                "silent_min" => silent_min = value.parse::<f64>().ok().filter(|m| *m > 0.0).ok_or_else(|| format!("silent_min: {value:?} is not a number above 0"))?,
+                "silent_min" => {
+                    silent_min = value.parse::<f64>().ok().filter(|m| *m > 0.0).ok_or_else(|| format!("silent_min: {value:?} is not a number above 0"))?
+                }
                 other => return Err(format!("there is no setting `{other}`")),
             }
         }
@@ -135,7 +168,12 @@ impl Duty {
 
     /// What it needs and makes.
     pub fn contract() -> CustomContract {
-        CustomContract { inputs: vec![("kind".into(), DataType::Utf8), ("entity_id".into(), DataType::Utf8), ("event_id".into(), DataType::Utf8)], outputs: Arc::new(schema()) }
+        let of = |names: &[&str], t: DataType| names.iter().map(|n| ((*n).to_string(), t.clone())).collect::<Vec<_>>();
+        let mut inputs = of(&READ_TEXTS, DataType::Utf8);
+        inputs.extend(of(&READ_INTS, DataType::Int64));
+        inputs.extend(of(&READ_NUMBERS, DataType::Float64));
+        inputs.extend(of(&READ_FLAGS, DataType::Boolean));
+        CustomContract { inputs, outputs: Arc::new(schema()) }
     }
 }
 
@@ -182,7 +220,9 @@ impl State {
                     return Ok((false, false));
                 }
                 let area = row.string("area").ok_or_else(|| CustomError(format!("shift {id} has no planning area")))?;
-                let (Some(from_ms), Some(to_ms)) = (row.int("shift_from"), row.int("shift_to")) else { return Err(CustomError(format!("shift {id} has no times"))) };
+                let (Some(from_ms), Some(to_ms)) = (row.int("shift_from"), row.int("shift_to")) else {
+                    return Err(CustomError(format!("shift {id} has no times")));
+                };
                 let urgent = row.flag("cancelled") && known.started_ms.is_some();
                 let shift = Shift {
                     area,
@@ -281,7 +321,8 @@ impl State {
     /// The shifts that count, best first.
     fn candidates(&self, at_ms: i64) -> Vec<(&String, &Shift)> {
         let home = |s: &Shift| self.truck.as_ref().is_some_and(|t| t.home_depot_id.is_some() && t.home_depot_id == s.depot_id);
-        let mut all: Vec<_> = self.shifts.iter().filter(|(_, s)| !s.cancelled && s.from_ms < s.to_ms && !s.area.is_empty() && Self::over_ms(s) > at_ms).collect();
+        let mut all: Vec<_> =
+            self.shifts.iter().filter(|(_, s)| !s.cancelled && s.from_ms < s.to_ms && !s.area.is_empty() && Self::over_ms(s) > at_ms).collect();
         all.sort_by_key(|(id, s)| (s.started_ms.is_none(), s.from_ms, !home(s), s.area.clone(), (*id).clone()));
         all
     }
@@ -294,7 +335,15 @@ impl State {
         let candidates: Vec<(String, Shift)> = self.candidates(time_ms).into_iter().map(|(id, s)| (id.clone(), s.clone())).collect();
         let chosen = candidates.first().filter(|_| self.truck.is_some()).cloned();
         let area = chosen.as_ref().map(|(_, s)| s.area.clone());
-        let gone = |area: &str, kind: &str| BTreeMap::from([("planning_area_id", text(area)), ("kind", text(kind)), ("entity_id", text(vehicle_id)), ("gone", Cell::Bool(true)), ("urgent", Cell::Bool(kind == "vehicle"))]);
+        let gone = |area: &str, kind: &str| {
+            BTreeMap::from([
+                ("planning_area_id", text(area)),
+                ("kind", text(kind)),
+                ("entity_id", text(vehicle_id)),
+                ("gone", Cell::Bool(true)),
+                ("urgent", Cell::Bool(kind == "vehicle")),
+            ])
+        };
         if let Some(old) = self.area.clone().filter(|old| Some(old) != area.as_ref()) {
             self.put(cx, time_ms, gone(&old, "vehicle"));
         }
@@ -417,7 +466,10 @@ impl CustomOp for Duty {
         let current = state.candidates(due_ms).first().map(|(_, s)| (*s).clone());
         let silent = current.and_then(|s| state.silent_at(&s, self.silent_ms)).is_some_and(|at_ms| at_ms <= due_ms);
         state.now.silent |= silent;
-        state.event_id = None;
+        // Nothing was heard: there is no event to blame.
+        if silent {
+            state.event_id = None;
+        }
         state.tell(cx, due_ms, &vehicle_id, Urgency { urgent: silent, quiet: false, silent_ms: self.silent_ms });
         *cx.state = serde_json::to_vec(&state).map_err(|e| CustomError(e.to_string()))?;
         Ok(())

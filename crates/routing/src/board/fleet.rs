@@ -78,7 +78,8 @@ fn one(
         facts.trouble("vehicle_without_streams", "vehicle", &truck.id, cause, format!("it carries {:?}, nothing of which is collected here", truck.streams));
         out_of_service = true;
     }
-    let visits: Vec<Visit> = facts.visits.iter().filter(|v| v.vehicle_id == truck.id && v.said.at_ms >= shift.from_ms - EARLY_MS && !v.not_reached).cloned().collect();
+    let visits: Vec<Visit> =
+        facts.visits.iter().filter(|v| v.vehicle_id == truck.id && v.said.at_ms >= shift.from_ms - EARLY_MS && !v.not_reached).cloned().collect();
     let departed_ms = truck.started_ms.or(visits.first().map(|v| v.said.at_ms - v.service_ms)).map(|ms| ms.min(now_ms));
     if departed_ms.is_none() && (out_of_service || now_ms > shift.to_ms - LAST_START_MS) {
         return None;
@@ -114,7 +115,8 @@ fn one(
         rule.latest_ms = now_ms + BREAK_GRACE_MS;
     }
     let cost = |item: &str, default: f64| facts.costs.get(item).copied().unwrap_or(default);
-    let costs = Costs { fixed: yard.settings.truck_minor, per_km: cost("driving_km", yard.settings.km_minor), per_hour: cost("paid_hour", yard.settings.hour_minor) };
+    let costs =
+        Costs { fixed: yard.settings.truck_minor, per_km: cost("driving_km", yard.settings.km_minor), per_hour: cost("paid_hour", yard.settings.hour_minor) };
     let mut skills: BTreeSet<String> = truck.skills.iter().cloned().collect();
     for skill in yard.jobs.iter().flat_map(|job| &job.skills) {
         let short = facts.sites.values().filter_map(|s| s.max_vehicle_m).any(|m| fits(m) == *skill && truck.length_m.is_some_and(|length_m| length_m <= m));
@@ -128,7 +130,10 @@ fn one(
         planning_area_ids: BTreeSet::from([yard.area.to_owned()]),
         start_depot,
         end_depot,
-        shift: Window { from_ms: if under_way.is_some() { shift.from_ms.min(departed_ms.unwrap_or(shift.from_ms)) } else { shift.from_ms.max(now_ms) }, to_ms: shift.to_ms },
+        shift: Window {
+            from_ms: if under_way.is_some() { shift.from_ms.min(departed_ms.unwrap_or(shift.from_ms)) } else { shift.from_ms.max(now_ms) },
+            to_ms: shift.to_ms,
+        },
         compartments,
         payload_kg,
         day_cap: DayCap::default(),

@@ -1,7 +1,7 @@
 //! What an accepted answer leaves for the next one: the engine keeps it as bytes. Everything that must outlive rows of the
 //! board is in here: plans, decisions applied, what crews drove.
 
-use super::facts::{Truck, Trouble};
+use super::facts::{Trouble, Truck};
 use super::settings::Settings;
 use crate::plan::Plan;
 use crate::plan::problem::Lock;
@@ -17,6 +17,7 @@ pub(super) struct Issued {
     pub version: i64,
     /// Event time of the newest fact that it knows.
     pub made_ms: i64,
+    #[serde(with = "super::packed")]
     pub plan: Plan,
     pub rung: String,
     pub solver: String,
@@ -53,6 +54,8 @@ pub struct Memo {
     pub(super) proposal: Option<Issued>,
     /// Whether the newest of both was made by this answer.
     pub(super) fresh: bool,
+    /// Whether that one only tells new times.
+    pub(super) retimed: bool,
     /// Decisions that were looked at.
     pub(super) decided: BTreeSet<String>,
     pub(super) locks: Vec<Lock>,

@@ -27,11 +27,13 @@ mod facts;
 mod fleet;
 mod memo;
 mod need;
+mod packed;
 mod places;
 mod read;
 mod row;
 mod settings;
 pub mod spread;
+mod start;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -42,7 +44,7 @@ mod tests_decisions;
 mod tests_duty;
 mod zone;
 
-pub use answer::{Answered, Clock, Mode, Objection, answer, judge};
+pub use answer::{Answered, Clock, Mode, Objection, Question, answer, judge};
 pub use columns::output_columns;
 pub use facts::Trouble;
 pub use memo::Memo;

@@ -68,12 +68,8 @@ pub(super) struct Wanted {
 
 /// The sites of the day, by id. What is visited already is none of them, unless a customer asked since.
 pub(super) fn wanted(facts: &mut Facts, memo: &Memo, settings: &Settings, horizon: &Horizon, streams: &BTreeMap<String, usize>) -> Vec<Wanted> {
-    let visited: BTreeMap<String, i64> = facts
-        .visits
-        .iter()
-        .filter(|v| !v.not_reached && v.said.at_ms >= horizon.history_ms)
-        .map(|v| (v.site_id.clone(), v.said.at_ms))
-        .collect();
+    let visited: BTreeMap<String, i64> =
+        facts.visits.iter().filter(|v| !v.not_reached && v.said.at_ms >= horizon.history_ms).map(|v| (v.site_id.clone(), v.said.at_ms)).collect();
     let mut asked: BTreeMap<String, (bool, Option<i64>, String)> = BTreeMap::new();
     for ticket in facts.tickets.clone() {
         let cause = ticket.said.event_id.as_deref();
@@ -111,7 +107,15 @@ pub(super) fn wanted(facts: &mut Facts, memo: &Memo, settings: &Settings, horizo
     all
 }
 
-fn one(facts: &Facts, memo: &Memo, settings: &Settings, horizon: &Horizon, streams: &BTreeMap<String, usize>, id: &str, ticket: Option<bool>) -> Option<Wanted> {
+fn one(
+    facts: &Facts,
+    memo: &Memo,
+    settings: &Settings,
+    horizon: &Horizon,
+    streams: &BTreeMap<String, usize>,
+    id: &str,
+    ticket: Option<bool>,
+) -> Option<Wanted> {
     let site = facts.sites.get(id)?;
     let none = Vec::new();
     let containers = facts.containers.get(id).unwrap_or(&none);

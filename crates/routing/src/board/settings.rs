@@ -145,9 +145,12 @@ mod tests {
     #[test]
     fn settings_are_read_and_mistakes_are_named() {
         let with = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect::<BTreeMap<_, _>>();
-        let s = Settings::read(&with(&[("automatic", "true"), ("time_zone", "Europe/Berlin"), ("deviation_min", "5"), ("network", "x")]), &["network"]).unwrap();
+        let s =
+            Settings::read(&with(&[("automatic", "true"), ("time_zone", "Europe/Berlin"), ("deviation_min", "5"), ("network", "x")]), &["network"]).unwrap();
         assert!(s.automatic && s.deviation_ms == 300_000 && s.zone() == chrono_tz::Europe::Berlin);
-        for (name, value, words) in [("automatic", "yes", "true or false"), ("time_zone", "Mars/Base", "IANA"), ("speed", "3", "no such setting"), ("detour", "-1", "from 0")] {
+        for (name, value, words) in
+            [("automatic", "yes", "true or false"), ("time_zone", "Mars/Base", "IANA"), ("speed", "3", "no such setting"), ("detour", "-1", "from 0")]
+        {
             let error = Settings::read(&with(&[(name, value)]), &[]).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains(name), "{error}");
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ws_stream::batch;
 use ws_stream::custom::{Cell, CustomContract, CustomError, CustomOp, KeyContext};
 
-const TEXTS: [&str; 11] = ["kind", "entity_id", "event_id", "tenant", "category", "time_zone", "streams", "status", "direction", "segments", "currency"];
+const TEXTS: [&str; 10] = ["kind", "entity_id", "event_id", "category", "time_zone", "streams", "status", "direction", "segments", "currency"];
 const NUMBERS: [&str; 7] = ["latitude_deg", "longitude_deg", "access_from_s", "access_to_s", "service_s", "density_kg_per_l", "cost_minor"];
 const INTS: [&str; 3] = ["starts_at", "ends_at", "expires_at"];
 const FLAGS: [&str; 2] = ["gone", "urgent"];
@@ -38,7 +38,8 @@ impl Spread {
         fields.extend(of(&NUMBERS, DataType::Float64));
         fields.extend(of(&INTS, DataType::Int64));
         fields.extend(of(&FLAGS, DataType::Boolean));
-        let inputs = vec![("kind".to_string(), DataType::Utf8), ("entity_id".to_string(), DataType::Utf8)];
+        // All that it passes on: what no input is named for does not come through a repartition topic.
+        let inputs = fields.iter().skip(1).map(|f| (f.name().clone(), f.data_type().clone())).collect();
         CustomContract { inputs, outputs: Arc::new(Schema::new(fields)) }
     }
 }
@@ -126,7 +127,7 @@ mod tests {
         }
         let said: Vec<String> = out
             .iter()
-            .map(|(t, c)| format!("{t} {:?} {:?} {:?} {:?}", c[0], c[1], c[8], c.last().unwrap()))
+            .map(|(t, c)| format!("{t} {:?} {:?} {:?} {:?}", c[0], c[1], c[7], c.last().unwrap()))
             .map(|s| s.replace("Text(\"", "").replace("\")", "").replace("Bool", ""))
             .collect();
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Boards for tests: rows as JSON, and a small area with a truck.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use super::{Clock, GreatCircle, Mode, Settings, answer, judge};
+use super::{Clock, GreatCircle, Mode, Question, Settings, answer, judge};
 use crate::plan::RuinRecreate;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
@@ -75,7 +75,10 @@ impl Day {
         for (n, hours) in hours.iter().enumerate() {
             let (site, container) = (format!("s{n}"), format!("c{n}"));
             let (latitude, longitude) = (48.11 + 0.004 * (n % 2) as f64, 11.50 + 0.008 * (n / 2) as f64);
-            day.put(at, json!({"kind": "site", "entity_id": site, "latitude_deg": latitude, "longitude_deg": longitude, "time_zone": "UTC", "service_s": 120.0}));
+            day.put(
+                at,
+                json!({"kind": "site", "entity_id": site, "latitude_deg": latitude, "longitude_deg": longitude, "time_zone": "UTC", "service_s": 120.0}),
+            );
             day.put(at, json!({"kind": "container", "entity_id": container, "site_id": site, "waste_stream": "residual", "capacity_l": 1100.0}));
             day.forecast(at, n, *hours);
         }
@@ -125,7 +128,8 @@ impl Day {
     }
 
     pub(crate) fn decide(&mut self, at_ms: i64, id: &str, kind: &str, version: i64, with: Value) {
-        let mut row = json!({"kind": "decision", "entity_id": id, "event_id": id, "plan_id": format!("{AREA}-2026-11-02"), "plan_version": version, "decision": kind});
+        let mut row =
+            json!({"kind": "decision", "entity_id": id, "event_id": id, "plan_id": format!("{AREA}-2026-11-02"), "plan_version": version, "decision": kind});
         row.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
         self.put(at_ms, row);
     }
@@ -180,7 +184,8 @@ pub(crate) fn ask(day: &Day, memo: &[u8], settings: &Settings) -> Said {
 
 pub(crate) fn ask_as(day: &Day, memo: &[u8], settings: &Settings, mode: Mode<'_>) -> Said {
     let rows = day.rows();
-    let answered = answer(&rows, memo, settings, 0, AREA, &GreatCircle, 7, mode).unwrap_or_else(|e| panic!("{e}"));
+    let question = Question { rows: &rows, memo, settings, hint_ms: 0, area: AREA, roads: &GreatCircle, seed: 7 };
+    let answered = answer(&question, mode).unwrap_or_else(|e| panic!("{e}"));
     judge(&rows, &rows, memo, &answered.rows, &answered.memo, AREA, &GreatCircle).unwrap_or_else(|(code, why)| panic!("{code}: {why}"));
     Said { rows: to_json(&answered.rows), memo: answered.memo }
 }
@@ -188,7 +193,9 @@ pub(crate) fn ask_as(day: &Day, memo: &[u8], settings: &Settings, mode: Mode<'_>
 /// Rows as JSON objects.
 pub(crate) fn to_json(rows: &RecordBatch) -> Vec<Value> {
     (0..rows.num_rows())
-        .map(|i| rows.schema().fields().iter().zip(rows.columns()).map(|(f, c)| (f.name().clone(), value(c.as_ref(), i))).collect::<serde_json::Map<_, _>>().into())
+        .map(|i| {
+            rows.schema().fields().iter().zip(rows.columns()).map(|(f, c)| (f.name().clone(), value(c.as_ref(), i))).collect::<serde_json::Map<_, _>>().into()
+        })
         .collect()
 }
 

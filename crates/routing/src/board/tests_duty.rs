@@ -58,11 +58,17 @@ fn shown(out: &[(i64, Vec<Cell>)]) -> Vec<String> {
 }
 
 fn vehicle() -> (i64, Value) {
-    (MIDNIGHT_MS, json!({"kind": "vehicle", "entity_id": "v1", "in_service": true, "payload_kg": 4000.0, "volume_l": 9000.0, "depot_id": "d-south", "streams": "glass,", "tenant": "t"}))
+    (
+        MIDNIGHT_MS,
+        json!({"kind": "vehicle", "entity_id": "v1", "in_service": true, "payload_kg": 4000.0, "volume_l": 9000.0, "depot_id": "d-south", "streams": "glass,", "tenant": "t"}),
+    )
 }
 
 fn shift(id: &str, area: &str, from_h: i64, to_h: i64, depot: &str) -> (i64, Value) {
-    (MIDNIGHT_MS + 1, json!({"kind": "shift", "entity_id": id, "area": area, "depot_id": depot, "shift_from": MIDNIGHT_MS + from_h * HOUR_MS, "shift_to": MIDNIGHT_MS + to_h * HOUR_MS, "cancelled": false}))
+    (
+        MIDNIGHT_MS + 1,
+        json!({"kind": "shift", "entity_id": id, "area": area, "depot_id": depot, "shift_from": MIDNIGHT_MS + from_h * HOUR_MS, "shift_to": MIDNIGHT_MS + to_h * HOUR_MS, "cancelled": false}),
+    )
 }
 
 #[test]
@@ -71,17 +77,27 @@ fn two_areas_that_want_one_truck_are_resolved_by_rule_and_the_loser_is_told() {
     // At the same time: it drives for the area at whose depot it is at home, whichever shift was heard of first.
     let mut one = Truck::new();
     assert_eq!(one.take(&[vehicle(), all[0].clone()]), ["north s-n"]);
-    assert_eq!(one.take(&[all[1].clone()]), ["north - gone urgent", "south s-s urgent", "north elsewhere:south"], "taken from one before it is given to the other");
+    assert_eq!(
+        one.take(&[all[1].clone()]),
+        ["north - gone urgent", "south s-s urgent", "north elsewhere:south"],
+        "taken from one before it is given to the other"
+    );
     let mut two = Truck::new();
     assert_eq!(two.take(&[vehicle(), all[1].clone(), all[0].clone()]), ["south s-s", "south s-s", "north elsewhere:south"]);
     // The earlier shift wins, and one that a crew has begun wins over all.
     let mut three = Truck::new();
-    assert_eq!(three.take(&[vehicle(), shift("s-s", "south", 7, 14, "d-south"), shift("s-n", "north", 6, 14, "d-north")]), ["south s-s", "south - gone urgent", "north s-n urgent", "south elsewhere:north"]);
+    assert_eq!(
+        three.take(&[vehicle(), shift("s-s", "south", 7, 14, "d-south"), shift("s-n", "north", 6, 14, "d-north")]),
+        ["south s-s", "south - gone urgent", "north s-n urgent", "south elsewhere:north"]
+    );
     let begun = (MIDNIGHT_MS + 7 * HOUR_MS, json!({"kind": "crew", "entity_id": "s-s", "shift_id": "s-s", "status": "started"}));
-    assert_eq!(three.take(&[begun]), ["north - gone urgent", "south s-s urgent", "south - gone", "north elsewhere:south"]);
+    assert_eq!(three.take(&[begun]), ["north - gone urgent", "south s-s urgent", "south elsewhere:- gone", "north elsewhere:south"]);
     // Cancelled, it leaves the other alone.
-    let cancelled = (MIDNIGHT_MS + 8 * HOUR_MS, json!({"kind": "shift", "entity_id": "s-n", "area": "north", "shift_from": MIDNIGHT_MS + 6 * HOUR_MS, "shift_to": MIDNIGHT_MS + 14 * HOUR_MS, "cancelled": true}));
-    assert_eq!(three.take(&[cancelled]), ["south s-s", "north - gone"]);
+    let cancelled = (
+        MIDNIGHT_MS + 8 * HOUR_MS,
+        json!({"kind": "shift", "entity_id": "s-n", "area": "north", "shift_from": MIDNIGHT_MS + 6 * HOUR_MS, "shift_to": MIDNIGHT_MS + 14 * HOUR_MS, "cancelled": true}),
+    );
+    assert_eq!(three.take(&[cancelled]), ["south s-s", "north elsewhere:- gone"]);
 }
 
 #[test]
@@ -96,7 +112,8 @@ fn a_truck_is_in_one_area_at_any_time_whatever_comes() {
     ];
     let mut orders: Vec<Vec<usize>> = vec![vec![]];
     for _ in 0..pool.len() {
-        orders = orders.into_iter().flat_map(|o| (0..pool.len()).filter(|n| !o.contains(n)).map(|n| [o.clone(), vec![n]].concat()).collect::<Vec<_>>()).collect();
+        orders =
+            orders.into_iter().flat_map(|o| (0..pool.len()).filter(|n| !o.contains(n)).map(|n| [o.clone(), vec![n]].concat()).collect::<Vec<_>>()).collect();
     }
     assert_eq!(orders.len(), 120);
     let mut ends = std::collections::BTreeSet::new();
@@ -122,7 +139,12 @@ fn a_truck_is_in_one_area_at_any_time_whatever_comes() {
 fn a_truck_that_falls_silent_on_duty_is_told_once_and_a_sign_of_life_takes_it_back() {
     let mut truck = Truck::new();
     let at = |minutes: i64| MIDNIGHT_MS + 6 * HOUR_MS + minutes * 60_000;
-    let position = |minutes: i64| (at(minutes), json!({"kind": "position", "entity_id": "v1", "latitude_deg": 48.1, "longitude_deg": 11.5, "odometer_m": 1000.0 + minutes as f64 * 100.0}));
+    let position = |minutes: i64| {
+        (
+            at(minutes),
+            json!({"kind": "position", "entity_id": "v1", "latitude_deg": 48.1, "longitude_deg": 11.5, "odometer_m": 1000.0 + minutes as f64 * 100.0}),
+        )
+    };
     truck.take(&[vehicle(), shift("s-n", "north", 6, 14, "d-south")]);
     assert_eq!(truck.until(at(300)), Vec::<String>::new(), "nobody misses a truck whose shift was not begun");
     truck.take(&[(at(0), json!({"kind": "crew", "entity_id": "s-n", "shift_id": "s-n", "status": "started"}))]);
