@@ -16,7 +16,7 @@ use ws_sim::SimLog;
 use ws_stream::log::{Log, TopicPartition, TopicSpec};
 use ws_stream::partition::partition_of;
 use ws_stream::records::Appends;
-use ws_stream::spec::Topology;
+use ws_stream::spec::{SinkFormat, Topology};
 use ws_stream::worker::WorkerOptions;
 
 const FILE: &str = "topology: t
@@ -60,6 +60,7 @@ fn log(topics: &[(&str, u32)]) -> SimLog {
 #[test]
 fn a_repartition_topic_is_made_to_fit_what_is_read_beside_it() {
     let (slices, _) = slices(FILE);
+    assert!(slices.iter().all(|s| s.dead_format == SinkFormat::Json), "letters of one topology have one format");
     let log = log(&[("bin.telemetry", 4), ("ref.device", 1), ("ref.container", 3)]);
     let mut admin = log.admin().unwrap();
     let prepared = prepare_slices(&slices, admin.as_mut(), true).unwrap();
@@ -86,7 +87,7 @@ fn rows_of_another_format_are_refused_at_start() {
     writer.tell(control, true, 0);
     log.appender().unwrap().append(&[writer.take()]).unwrap();
     check_formats(&log, &slices, &prepared).unwrap();
-    let (wider, _) = (self::slices(&FILE.replace("n: count()", "n: count(), worst: max(battery_v)")).0, edge);
+    let (wider, _) = (self::slices(&FILE.replace("take: [container_id], ", "take: [container_id, model], ")).0, edge);
     let error = check_formats(&log, &wider, &prepared).unwrap_err().to_string();
     assert!(error.contains("the columns before the `rekey` stage changed") && error.contains("by_container.repartition"), "{error}");
 }
@@ -104,7 +105,7 @@ fn both_slices_run_and_the_result_is_by_the_new_key() {
     let (slices, edge) = slices(FILE);
     let registry = plans::registry(None).unwrap();
     let log = log(&[("bin.telemetry", 2), ("ref.device", 1), ("ref.container", 3)]);
-    let (hour, start) = (3_600_000i64, 1_770_000_000_000i64 / 3_600_000 * 3_600_000);
+    let start = 1_770_000_000_000i64 / 3_600_000 * 3_600_000;
     let mut appends = Vec::new();
     let mut put = |topic: &str, partitions: u32, key: &str, value: &Value| {
         let bytes = registry.encode_json_value(topic, value).unwrap();
@@ -162,10 +163,12 @@ fn both_slices_run_and_the_result_is_by_the_new_key() {
     };
     let began = Instant::now();
     // The last hour closes when both partitions are idle: the watermark then is that of the furthest reading.
-    while read("container.hour").len() < 2 && began.elapsed() < Duration::from_secs(30) {
+    let counted = |id: &str| board.summary().counts.iter().find(|(i, _)| i == id).map_or(0, |(_, c)| c.input);
+    while (read("container.hour").len() < 2 || counted("hourly") < 120) && began.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(!engine.ended(), "{:?}", board.summary().stopped);
+    let counts = board.summary().counts;
     engine.stop().unwrap();
     let mut hours: Vec<String> =
         read("container.hour").iter().map(|(v, _)| format!("{} {} {} {}", v["container_id"], v["site_id"], v["n"], v["percent"])).collect();
@@ -174,11 +177,9 @@ fn both_slices_run_and_the_result_is_by_the_new_key() {
     let seen = read("container.seen");
     assert_eq!(seen.len(), 120);
     assert!(seen.iter().all(|(_, input)| input.starts_with("bin.telemetry/")), "rows lead to the original records");
-    let counts = board.summary().counts;
     let of = |id: &str| counts.iter().find(|(i, _)| i == id).unwrap_or_else(|| panic!("{id}: {counts:?}")).1;
     assert_eq!((of("by_container").emitted, of("by_container.read").emitted, of("hourly").folded), (120, 120, 120));
     assert!(counts.iter().all(|(_, c)| c.balanced() && c.late == 0));
-    let _ = hour;
 }
 
 #[test]
@@ -191,10 +192,13 @@ fn fixtures_play_through_all_slices() {
 start: 2026-11-02T08:00:00Z
 defaults:
   bin.telemetry: { tenant: t1, source: test, schema_version: 1, sent_at: =observed_at, received_at: =observed_at, event_id: '#' }
+  ref.container: { tenant: t1, source: test, schema_version: 1, observed_at: 0, sent_at: 0, received_at: 0, valid_from: 0, event_id: '#', waste_stream: general, capacity_l: 1100.0, height_m: 1.4, status: ok }
   ref.device: { tenant: t1, source: test, schema_version: 1, observed_at: 0, sent_at: 0, received_at: 0, valid_from: 0, event_id: '#', model: m, report_interval_s: 60.0, calibration_version: 1 }
 steps:
   - push: ref.device
     rows: [{ device_id: d1, container_id: c1 }, { device_id: d2, container_id: c1 }]
+  - push: ref.container
+    rows: [{ container_id: c1, site_id: s1 }]
   - push: bin.telemetry
     rows:
       - { device_id: d1, observed_at: 2026-11-02T07:10:00Z, filling_level: 0.25 }
@@ -202,7 +206,7 @@ steps:
       - { device_id: d1, observed_at: 2026-11-02T08:20:00Z, filling_level: 0.5 }
   - advance: 5s
 expect:
-  container.hour: [{ container_id: c1, site_id: null, n: 2, percent: 75 }]
+  container.hour: [{ container_id: c1, site_id: s1, n: 2, percent: 75 }]
   container.seen: { count: 3 }
   dead_letters: []
 ";

@@ -147,7 +147,7 @@ impl Status for EngineStatus {
             events_total: events,
             events_per_s,
             lag_ms: self.lag_ms(&s),
-            lag_rows: Some(s.lag_records.max(0) as u64),
+            lag_rows: s.lag_records.map(|n| n.max(0) as u64),
             forecasts_total: forecasts,
             forecasts_per_s,
             late_total: stages.iter().map(|x| x.late).sum(),

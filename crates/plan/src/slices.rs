@@ -15,7 +15,7 @@ use arrow::datatypes::Schema;
 use std::sync::Arc;
 use ws_stream::batch;
 use ws_stream::repartition::{format_hash, repartition_topic};
-use ws_stream::spec::{From, InputSpec, Lateness, OpSpec, RekeySpec, Rekeyed, SinkSpec, StageSpec, TableSpec, TimeSpec, Topology};
+use ws_stream::spec::{From, InputSpec, Lateness, OpSpec, RekeySpec, Rekeyed, SinkFormat, SinkSpec, StageSpec, TableSpec, TimeSpec, Topology};
 
 /// Makes the slices, each after those that it reads from; the first one is named as the file.
 pub(crate) fn assemble(pass: Pass, file: &File, graph: &Graph, problems: &mut Problems) -> Option<Vec<Topology>> {
@@ -209,8 +209,11 @@ impl Slice<'_> {
             Some(topic) => Arc::from(topic.value.as_str()),
             None => Arc::from(format!("dlq.{}", self.file.name.value)),
         };
+        // Of the whole file: every slice writes into the same topic.
+        let all = &self.file.sinks;
+        let dead_format = if !all.is_empty() && all.iter().all(|(_, s)| s.json) { SinkFormat::Json } else { SinkFormat::Avro };
         let state_hash = state_hash::of(&inputs, &tables, &stages);
-        let mut topology = Topology { name: Arc::from(name), state_hash, inputs, tables, stages, sinks, dead_letters, models, rekeys: Vec::new() };
+        let mut topology = Topology { name: Arc::from(name), state_hash, inputs, tables, stages, sinks, dead_letters, dead_format, models, rekeys: Vec::new() };
         let origins = topology.origins();
         topology.rekeys = g.writes.iter().map(|s| self.write(*s, &origins)).collect::<Option<_>>()?;
         Some(topology)

@@ -77,6 +77,9 @@ pub enum DriverError {
     Thread(#[from] std::io::Error),
 }
 
+/// Lag that nobody has counted yet.
+const UNKNOWN: i64 = -1;
+
 /// Runs a worker until `stop` is set or it must end.
 pub fn run(options: DriverOptions, board: &Board, stop: &AtomicBool) -> Result<(), DriverError> {
     let o = &options;
@@ -102,7 +105,7 @@ pub fn run(options: DriverOptions, board: &Board, stop: &AtomicBool) -> Result<(
         }
     }
     let progress_of = commits.clone();
-    let lag = Arc::new(AtomicI64::new(0));
+    let lag = Arc::new(AtomicI64::new(UNKNOWN));
     let keeper = Housekeeper {
         log: o.log.clone(),
         topology: o.topology.name.clone(),
@@ -473,7 +476,7 @@ impl Driver<'_> {
         // Dropped when the housekeeper is busy: the next one asks again.
         let positions = self.reading.iter().filter(|(_, (incarnation, _))| *incarnation > 0).map(|(at, (_, next))| (at.clone(), *next)).collect();
         let _ = self.chores.try_send(Chore::Lag(positions));
-        let lag = self.lag.load(Ordering::Relaxed);
+        let lag = Some(self.lag.load(Ordering::Relaxed)).filter(|lag| *lag != UNKNOWN);
         metrics::process(topology, watermark.unwrap_or(i64::MIN), lag, tasks.len(), state);
         let (rungs, records) = (self.rungs.clone(), self.records);
         self.board.update(self.options.slot, |s| {

@@ -98,12 +98,14 @@ pub(crate) fn stage(topology: &str, stage: &str, c: &ws_stream::operator::Counts
     gauge!("ws_stage_pending_rows", "topology" => topology.to_string(), "stage" => stage.to_string()).set(c.pending as f64);
 }
 
-pub(crate) fn process(topology: &str, watermark_ms: i64, lag: i64, tasks: usize, state: (usize, usize)) {
+pub(crate) fn process(topology: &str, watermark_ms: i64, lag: Option<i64>, tasks: usize, state: (usize, usize)) {
     let topology = topology.to_string();
     if watermark_ms != i64::MIN {
         gauge!("ws_watermark_ms", "topology" => topology.clone()).set(watermark_ms as f64);
     }
-    gauge!("ws_input_lag_records", "topology" => topology.clone()).set(lag as f64);
+    if let Some(lag) = lag {
+        gauge!("ws_input_lag_records", "topology" => topology.clone()).set(lag as f64);
+    }
     gauge!("ws_tasks_running", "topology" => topology.clone()).set(tasks as f64);
     gauge!("ws_state_rows", "topology" => topology.clone()).set(state.0 as f64);
     gauge!("ws_state_bytes", "topology" => topology).set(state.1 as f64);

@@ -123,7 +123,15 @@ pub fn check_formats(log: &dyn Log, slices: &[Arc<Topology>], prepared: &[Prepar
             }
             let deadline = Instant::now() + LOOK;
             while !left.is_empty() && Instant::now() < deadline {
-                for (at, records) in reader.poll(LOOK_POLL_MS)? {
+                let polled = match reader.poll(LOOK_POLL_MS) {
+                    // Another process consumed them and had them deleted meanwhile: it has checked them.
+                    Err(LogError::OutOfRange { at, .. }) if left.remove(&at).is_some() => {
+                        reader.remove(&at)?;
+                        continue;
+                    }
+                    polled => polled?,
+                };
+                for (at, records) in polled {
                     if let Some(found) = (0..records.rows.len()).find_map(|i| records.value(i).and_then(format_of)).filter(|f| *f != rekeyed.format_hash) {
                         return Err(PrepareError::Format { topic: input.topic.clone(), found, wanted: rekeyed.format_hash });
                     }

@@ -20,8 +20,8 @@ pub struct WorkerStatus {
     pub counts: Vec<(String, Counts)>,
     /// Lowest watermark, UTC ms.
     pub watermark_ms: Option<i64>,
-    /// Highest event time seen minus lowest, as far as known by the watermark; input records not consumed yet.
-    pub lag_records: i64,
+    /// Input records not consumed yet; unknown until they were first counted.
+    pub lag_records: Option<i64>,
     /// Transactions committed, aborted, undetermined.
     pub commits: [u64; 3],
     /// Times of the last commits, milliseconds.
@@ -64,7 +64,7 @@ impl Board {
     /// All parts added up.
     pub fn summary(&self) -> WorkerStatus {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = WorkerStatus { ready: !parts.is_empty(), ..WorkerStatus::default() };
+        let mut all = WorkerStatus { ready: !parts.is_empty(), lag_records: (!parts.is_empty()).then_some(0), ..WorkerStatus::default() };
         for p in parts.values() {
             all.ready &= p.ready;
             if !p.ready {
@@ -82,7 +82,7 @@ impl Board {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
-            all.lag_records += p.lag_records;
+            all.lag_records = all.lag_records.zip(p.lag_records).map(|(a, b)| a + b);
             (0..3).for_each(|i| all.commits[i] += p.commits[i]);
             all.commit_ms.extend(&p.commit_ms);
             for (r, n) in &p.rungs {

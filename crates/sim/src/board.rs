@@ -173,6 +173,7 @@ pub fn topology() -> Arc<Topology> {
         rekeys: Vec::new(),
         sinks: vec![sink(SILENT, 0), sink(VISIT, 1), sink(PLAN, 2)],
         dead_letters: DEAD.into(),
+        dead_format: SinkFormat::Json,
         models: Vec::new(),
     })
 }

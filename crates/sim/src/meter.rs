@@ -298,6 +298,7 @@ pub fn topology() -> Arc<Topology> {
         stages,
         sinks: vec![sink(PLACED, 3, &[]), sink(MINUTE, 4, &[]), sink(SHIFT, 6, &[]), sink(FORECAST, 7, &["model_version"])],
         dead_letters: DEAD.into(),
+        dead_format: SinkFormat::Json,
         models: vec!["meter".into()],
         rekeys: Vec::new(),
     })

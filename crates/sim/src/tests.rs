@@ -66,7 +66,6 @@ fn defects_of_re_keying_are_found() {
     let defects = [
         ("watermarks outside of the transaction", SimOptions { profile: outside, ..base.clone() }),
         ("minimum over the upstream tasks heard of", SimOptions { planted: Planted { min_of_seen: true, ..Planted::default() }, ..base.clone() }),
-        ("an aborted watermark counts as told", SimOptions { planted: Planted { told_once: true, ..Planted::default() }, ..base.clone() }),
         ("an aborted epoch's state stays", SimOptions { planted: Planted { keep_state_on_abort: true, ..Planted::default() }, ..base }),
     ];
     for (name, options) in defects {

@@ -116,6 +116,7 @@ fn by_device() -> Topology {
         stages,
         sinks: Vec::new(),
         dead_letters: DEAD.into(),
+        dead_format: SinkFormat::Json,
         models: vec!["zones".into()],
         rekeys: vec![rekey],
     }
@@ -168,6 +169,7 @@ fn by_zone(first: &Topology) -> Topology {
         stages,
         sinks: vec![sink(PASSED, 1, "device"), sink(ZONE, 2, "zone")],
         dead_letters: DEAD.into(),
+        dead_format: SinkFormat::Json,
         models: Vec::new(),
         rekeys: Vec::new(),
     }

@@ -23,6 +23,8 @@ pub struct Topology {
     pub sinks: Vec<SinkSpec>,
     /// Where dead and late rows go; default `dlq.<topology>`.
     pub dead_letters: Arc<str>,
+    /// How they are written: the same in all slices of a file.
+    pub dead_format: SinkFormat,
     /// Models that `infer` stages name.
     pub models: Vec<String>,
     /// Rows handed to later slices under another key.

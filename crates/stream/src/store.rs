@@ -181,7 +181,7 @@ impl<V: Value> Store<V> {
 
     /// All keys, in no meaningful order; some may hold nothing.
     pub fn keys(&self) -> impl Iterator<Item = KeyId> + '_ {
-        (0..self.groups.len() as u32).map(KeyId)
+        self.index.iter().map(|g| KeyId(*g))
     }
 
     fn at(&self, key: KeyId, sub: i64) -> Result<usize, usize> {
@@ -494,6 +494,9 @@ mod tests {
         s.key(b"never filled");
         s.rollback().unwrap();
         assert_eq!(s.find(b"never filled"), None);
+        let mut left: Vec<_> = s.keys().map(|k| s.key_bytes(k).to_vec()).collect();
+        left.sort();
+        assert_eq!(left, [b"k997", b"k998", b"k999"], "freed places are no keys");
     }
 
     #[test]

@@ -233,9 +233,7 @@ impl Task {
             let writer = RekeyWriter::new(spec.clone(), id.0, &schema, surroundings.partitions(&spec.topic));
             rekeys.push(writer.map_err(|error| TaskError::Stage { stage: spec.id.clone(), error })?);
         }
-        let json = topology.sinks.iter().all(|s| s.format == SinkFormat::Json) && !topology.sinks.is_empty();
-        let format = if json { SinkFormat::Json } else { SinkFormat::Avro };
-        let dead = edge.encoder(&topology.dead_letters, &format, &crate::epoch::dead_letter_schema()).map_err(TaskError::Edge)?;
+        let dead = edge.encoder(&topology.dead_letters, &topology.dead_format, &crate::epoch::dead_letter_schema()).map_err(TaskError::Edge)?;
         let inbox = vec![Vec::new(); stages.len()];
         let behind = vec![i64::MIN; stages.len()];
         let mut task = Task {
@@ -295,7 +293,6 @@ impl Task {
                 s.min_of_seen = planted.min_of_seen;
             }
         }
-        self.rekeys.iter_mut().for_each(|r| r.never_again = planted.told_once);
     }
     /// Rows waiting in asynchronous stages.
     pub fn pending_rows(&self) -> usize {

@@ -94,9 +94,9 @@ pub fn drain(apps: &[&App], log: &KafkaLog, names: &Names) {
 fn is_idle(app: &App) -> bool {
     assert!(app.is_running(), "the process ended:\n{}", app.output());
     let Ok((200, text)) = app.try_get("/v1/pipeline") else { return false };
-    let p: Value = serde_json::from_str(&text).expect("JSON");
+    let p = serde_json::from_str::<Value>(&text).expect("JSON")["pipeline"].take();
     let pending: u64 = app::stages(&p).map(|s| app::count(s, "pending")).sum();
-    pending == 0 && app::count(&p, "lag_rows") == 0 && matches!(app.try_get("/readyz"), Ok((200, _)))
+    pending == 0 && p["lag_rows"] == 0 && matches!(app.try_get("/readyz"), Ok((200, _)))
 }
 
 /// Transactions of a process: committed, aborted, undetermined. Zeros when it does not answer.

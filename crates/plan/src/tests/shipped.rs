@@ -32,9 +32,9 @@ fn bin_fill_plans() {
 
 #[test]
 fn churn_and_maintenance_plan_with_their_parameters() {
-    let churn = shipped("churn.yaml").topology;
-    assert_eq!(churn.models, ["churn-risk"]);
-    let sinks: Vec<&str> = churn.sinks.iter().map(|s| s.topic.as_ref()).collect();
+    let churn = shipped("churn.yaml");
+    assert_eq!(churn.slices().flat_map(|s| &s.models).collect::<Vec<_>>(), ["churn-risk"]);
+    let sinks: Vec<&str> = churn.slices().flat_map(|s| &s.sinks).map(|s| s.topic.as_ref()).collect();
     assert_eq!(sinks, ["customer.features", "customer.churn-risk"]);
     let env = |name: &str| (name == "CHURN_HOLDOUT_SHARE").then(|| "lots".to_string());
     let error = load_file(&root().join("topologies/churn.yaml"), &Schemas, &env).unwrap_err().to_string();
@@ -143,7 +143,7 @@ fn fixtures_read_and_name_what_exists() {
                 }
             }
             for (topic, _) in &fixture.expect {
-                assert!(topic == DEAD_LETTERS || plan.topology.sinks.iter().any(|s| *s.topic == **topic), "{}: {topic}", fixture.file);
+                assert!(topic == DEAD_LETTERS || plan.slices().any(|t| t.sinks.iter().any(|s| *s.topic == **topic)), "{}: {topic}", fixture.file);
             }
         }
     }

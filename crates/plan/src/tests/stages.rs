@@ -168,7 +168,7 @@ fn broken_absences() {
             t.yaml:12:21: the key [source] does not contain `device_id`, by which the rows are spread over tasks
               12 |     absence: { key: source, due: source }
                  |                     ^
-              hint: rows of one group would be counted apart: add `device_id`, or read a topic that is keyed by the group
+              hint: rows of one group would be counted apart: add `device_id`, put `rekey: …` before this stage, or read a topic that is keyed by the group
             t.yaml:12:34: a time is needed, this yields text
               12 |     absence: { key: source, due: source }
                  |                                  ^
@@ -213,7 +213,7 @@ fn broken_operators_and_solvers() {
             t.yaml:18:40: the key [source] does not contain `device_id`, by which the rows are spread over tasks
               18 |     apply: { operator: smoothing, key: source, with: { over: 3 } }
                  |                                        ^
-              hint: rows of one group would be counted apart: add `device_id`, or read a topic that is keyed by the group"#]],
+              hint: rows of one group would be counted apart: add `device_id`, put `rekey: …` before this stage, or read a topic that is keyed by the group"#]],
     );
     check(
         &staged(

@@ -26,8 +26,6 @@ pub struct Writer {
     told: Option<(i64, bool)>,
     /// What became of its rows.
     pub counts: Counts,
-    /// A planted defect: see [`crate::worker::Planted`].
-    pub never_again: bool,
 }
 
 impl Writer {
@@ -41,7 +39,7 @@ impl Writer {
         let columns = spec.schema.fields().iter().map(|f| find(f.name(), "any, as it is written to a repartition topic")).collect::<Result<_, _>>()?;
         let codec = RowCodec::new(spec.schema.fields())?;
         let out = Appends::new(spec.topic.clone());
-        Ok(Writer { spec, task, key, columns, codec, partitions: partitions.max(1), out, told: None, counts: Counts::default(), never_again: false })
+        Ok(Writer { spec, task, key, columns, codec, partitions: partitions.max(1), out, told: None, counts: Counts::default() })
     }
 
     /// Writes rows; answers the indexes of those whose key is null, which are not written.
@@ -101,8 +99,6 @@ impl Writer {
     /// Forgets what the open and the closed epoch wrote and told.
     pub fn rollback(&mut self) {
         self.take();
-        if !self.never_again {
-            self.told = None;
-        }
+        self.told = None;
     }
 }

@@ -55,8 +55,6 @@ pub struct Planted {
     pub no_rewind: bool,
     /// Behind a `rekey`: take the minimum over the upstream tasks heard of, not over all.
     pub min_of_seen: bool,
-    /// A watermark told in an epoch that was aborted counts as told.
-    pub told_once: bool,
 }
 
 /// What happens to a worker.

@@ -117,6 +117,7 @@ fn topology(max_pending_rows: Option<usize>) -> Arc<Topology> {
             lineage: false,
         }],
         dead_letters: "dlq".into(),
+        dead_format: SinkFormat::Json,
         models: Vec::new(),
     })
 }
