@@ -181,16 +181,19 @@ fn a_citys_day_becomes_plans_that_the_checker_accepts_and_changes_that_explain()
     let (changes, problems) = (p.rows("route.change"), p.rows("route.problem"));
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     changes.iter().for_each(|c| *reasons.entry(c["reason"].as_str().unwrap()).or_default() += 1);
+    let mut dead: BTreeMap<String, usize> = BTreeMap::new();
+    p.rows("dlq.route")
+        .iter()
+        .for_each(|d| *dead.entry(format!("{} {}", d["stage"].as_str().unwrap_or(""), d["reason"].as_str().unwrap_or(""))).or_default() += 1);
     let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
     problems.iter().for_each(|c| *codes.entry(c["code"].as_str().unwrap()).or_default() += 1);
     println!(
-        "{} forecasts, {} answers, {} refused or failed, {} plans, {} changes {reasons:?}, problems {codes:?}, {} dead letters",
+        "{} forecasts, {} answers, {} refused or failed, {} plans, {} changes {reasons:?}, problems {codes:?}, dead letters {dead:?}",
         p.forecasts,
         heard.len(),
         refused.len(),
         plans.len(),
         changes.len(),
-        p.rows("dlq.route").len()
     );
     assert!(p.forecasts > 300 && heard.len() > 50, "{} {}", p.forecasts, heard.len());
     assert!(refused.is_empty(), "{} of {}, the first: {:?}", refused.len(), heard.len(), refused[0]);
@@ -238,7 +241,7 @@ fn the_same_day_again_gives_the_same_plans() {
         edge_route::put_solvers(&models);
         let mut p =
             Pipeline::new(config.start_ms, models, &[("ROUTE_AUTOMATIC", "true"), ("ROUTE_ITERATIONS", "30"), ("ROUTE_TIME_ZONE", "Australia/Melbourne")]);
-        live(&mut p, &config, 10);
+        live(&mut p, &config, 22);
         p.out
     };
     let (a, b) = (run(), run());
@@ -254,7 +257,7 @@ fn without_the_search_plans_come_from_the_fallback_and_are_checked_too() {
     let quick = edge_route::solvers().into_iter().find(|s| s.name() == edge_route::QUICK_SOLVER).unwrap();
     models.put_solver(edge_route::QUICK_SOLVER, Arc::new(Witness { inner: quick, heard: heard.clone() }));
     let mut p = Pipeline::new(config.start_ms, models, &[("ROUTE_TIME_ZONE", "Australia/Melbourne")]);
-    live(&mut p, &config, 8);
+    live(&mut p, &config, 22);
     let heard = heard.lock().unwrap();
     assert!(heard.len() > 3 && heard.iter().all(|h| h.1 == "accepted"), "{:?}", heard.iter().find(|h| h.1 != "accepted"));
     let plans = p.rows("route.plan");

@@ -376,7 +376,7 @@ fn topics_and_variables() {
         t.yaml:6:3: no schema for topic `out`
           6 |   out: { from: "${WHERE_FROM}", format: xml }
             |   ^
-          hint: there are `bin.alert`, `bin.features`, `bin.forecast`, `bin.telemetry`, `collection.event`, `consent.event`, `container.event`, `contamination.event`, … (52 in all) without a schema only `format: json` is possible
+          hint: there are `bin.alert`, `bin.features`, `bin.forecast`, `bin.telemetry`, `collection.event`, `consent.event`, `container.event`, `contamination.event`, … (53 in all) without a schema only `format: json` is possible
         t.yaml:6:16: the environment variable WHERE_FROM is not set
           6 |   out: { from: "${WHERE_FROM}", format: xml }
             |                ^

@@ -10,6 +10,7 @@ use super::facts::Facts;
 use super::memo::{Issued, Memo, rounded};
 use super::places::Roads;
 use super::settings::Settings;
+use super::start::starts;
 use super::{BoardError, columns, read, zone};
 use crate::plan::check::check;
 use crate::plan::diff::{Cause, Causes, ChangeReason};
@@ -158,7 +159,8 @@ fn decide(prepared: &Prepared, settings: &Settings, seed: u64, mode: Mode<'_>) -
         // Without a truck there is nothing to search: what is left out, and why, is all there is to say.
         Mode::Search(solver, clock) if !problem.vehicles.is_empty() => {
             let budget = Budget::time(clock.budget_ms.max(1), clock.now_ms).at_most(clock.iterations.unwrap_or(u64::MAX));
-            match (plan_checked(problem, solver, &budget, seed, before), &standing) {
+            let starts = starts(problem, before, seed)?;
+            match (plan_checked(problem, solver, &budget, seed, starts.first()), &standing) {
                 (Ok(found), _) => found,
                 // Nothing better was accepted: what stands, repaired, is.
                 (Err(PlanError::Refused(_)), Some(standing)) => as_it_stands(standing),
@@ -182,13 +184,12 @@ fn as_it_stands(plan: &crate::plan::Plan) -> Accepted {
 }
 
 fn quick(prepared: &Prepared, seed: u64) -> Result<Accepted, BoardError> {
-    let (problem, repair) = (&prepared.built.problem, RuinRecreate::repair());
+    let problem = &prepared.built.problem;
     let mut last = Vec::new();
-    for before in [prepared.memo.newest().map(|i| &i.plan), None] {
-        let solved = repair.solve(problem, &Budget::iterations(0), seed, before).map_err(PlanError::from)?;
-        last = check(problem, &solved.plan);
+    for plan in starts(problem, prepared.memo.newest().map(|i| &i.plan), seed)? {
+        last = check(problem, &plan);
         if last.is_empty() {
-            return Ok(as_it_stands(&solved.plan));
+            return Ok(as_it_stands(&plan));
         }
     }
     Err(PlanError::Refused(last).into())

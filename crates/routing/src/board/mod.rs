@@ -33,6 +33,7 @@ mod read;
 mod row;
 mod settings;
 pub mod spread;
+mod start;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
