@@ -301,12 +301,6 @@ fn direction(row: &Value) -> Result<Direction, Failure> {
 }
 
 impl TrafficEvaluation {
-    /// Speeds of a quarter of an hour.
-    #[cfg(test)]
-    pub fn quarter(&self) -> Speeds {
-        self.speeds.get(&900_000).copied().unwrap_or_default()
-    }
-
     /// Counts of a stage.
     pub fn stage(&self, id: &str) -> Counts {
         self.counts.get(id).copied().unwrap_or_default()
