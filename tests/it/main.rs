@@ -14,6 +14,7 @@ mod kafka_rekey;
 mod kafka_share;
 mod page;
 mod page_panels;
+mod page_routes;
 mod robust;
 mod servers;
 mod stand_ins;

@@ -8,13 +8,11 @@ use serde_json::json;
 
 use crate::ApiError;
 use crate::answer::Answer;
+use crate::guard;
 use crate::limits;
 use crate::params::Params;
 use crate::state::ApiState;
 use crate::status::Readiness;
-
-/// Browsers send this header across origins only after asking, and they are refused then.
-pub(crate) const ADMIN_HEADER: &str = "x-wastestream-admin";
 
 /// `GET /healthz`: the process answers.
 pub(crate) async fn healthz() -> Response {
@@ -77,10 +75,7 @@ pub(crate) async fn metrics(State(state): State<ApiState>) -> Result<Response, A
 
 /// `POST /v1/admin/shutdown`: asks the process to stop after finishing its work.
 pub(crate) async fn shutdown(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    if !headers.contains_key(ADMIN_HEADER) {
-        let hint = format!("send the header {ADMIN_HEADER}: 1; it keeps web pages from stopping the process");
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "admin-header-missing", "Not allowed", "the admin header is missing", hint));
-    }
+    guard::deliberate(&headers)?;
     let Some(on_shutdown) = &state.on_shutdown else {
         return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "no-shutdown", "Not available", "this process does not stop on request", "send it SIGTERM"));
     };

@@ -9,12 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::ApiError;
+use crate::guard;
 use crate::params::Params;
 use crate::plans::{AreaPlans, of_area};
 use crate::state::ApiState;
@@ -63,8 +64,10 @@ pub(crate) async fn decide(
     State(state): State<ApiState>,
     Path((area, plan, version)): Path<(String, String, i64)>,
     mut params: Params,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
+    guard::deliberate(&headers)?;
     let tenant = params.text("tenant")?;
     params.finish()?;
     let Some(decide) = state.decide.clone() else {

@@ -1,7 +1,8 @@
 //! Keeps foreign web pages out while there is no authentication.
 //!
 //! The server listens on the loopback interface, but browsers on this machine can be led there: by a name that resolves to
-//! 127.0.0.1 (then `Host` is that name), or by a script on another page (then `Origin` is that page). Both are refused.
+//! 127.0.0.1 (then `Host` is that name), or by a script on another page (then `Origin` is that page). Both are refused. What
+//! changes something needs a header besides, which forms cannot send.
 
 use axum::extract::Request;
 use axum::http::uri::Authority;
@@ -10,6 +11,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::ApiError;
+
+/// Browsers send this header across origins only after asking, and they are refused then.
+pub(crate) const ADMIN_HEADER: &str = "x-wastestream-admin";
+
+/// Whoever changes something says so with [`ADMIN_HEADER`]: a form on another page cannot.
+pub(crate) fn deliberate(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key(ADMIN_HEADER) {
+        return Ok(());
+    }
+    let hint = format!("send the header {ADMIN_HEADER}: 1; it keeps other web pages from acting in your name");
+    Err(ApiError::new(StatusCode::FORBIDDEN, "admin-header-missing", "Not allowed", "the admin header is missing", hint))
+}
 
 /// Refuses foreign hosts and origins, and puts the security headers on every answer.
 pub(crate) async fn check(request: Request, next: Next) -> Response {

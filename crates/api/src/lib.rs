@@ -5,7 +5,7 @@
 //! There is no authentication yet: the server binds to the loopback interface and refuses foreign `Host` and `Origin` headers,
 //! so that a web page elsewhere cannot reach it through a browser.
 //!
-//! Layout: `server` binds and serves, `state` is what handlers share, `reads`, `stream` and `admin` are the handlers, `changes`
+//! Layout: `server` binds and serves, `state` is what handlers share, `reads`, `plans`, `plans_geo`, `manifest`, `decisions`, `stream` and `admin` are the handlers, `changes`
 //! gathers what changed for the event stream, `guard` refuses foreign requests, `page` serves the embedded files.
 
 #![allow(clippy::disallowed_methods, reason = "an edge crate: HTTP needs the wall clock and timers")]
@@ -21,6 +21,7 @@ mod manifest;
 mod page;
 mod params;
 mod plans;
+mod plans_geo;
 mod reads;
 mod server;
 mod state;

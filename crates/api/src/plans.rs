@@ -22,7 +22,7 @@ pub(crate) struct AreaPlans {
 }
 
 impl AreaPlans {
-    fn of(record: &Record) -> Self {
+    pub(crate) fn of(record: &Record) -> Self {
         let part = |part| record.document(part).cloned();
         let in_force = part(Part::InForce);
         let proposal = part(Part::Proposal).filter(|proposal| pending(in_force.as_ref(), proposal));

@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use ws_views::ViewReads;
 
 use crate::state::ApiState;
-use crate::{ApiError, ChangeHub, ServeError, Status, admin, changes, decisions, guard, limits, manifest, page, plans, reads, stream};
+use crate::{ApiError, ChangeHub, ServeError, Status, admin, changes, decisions, guard, limits, manifest, page, plans, plans_geo, reads, stream};
 
 /// Listens on a loopback address.
 ///
@@ -102,6 +102,7 @@ impl Api {
             .route("/v1/customers/churn-risk", get(reads::churn_risks))
             .route("/v1/vehicles/maintenance-risk", get(reads::maintenance_risks))
             .route("/v1/plans", get(plans::plans))
+            .route("/v1/plans.geojson", get(plans_geo::plans_geojson))
             .route("/v1/plans/{area}", get(plans::plan))
             .route("/v1/plans/{area}/{plan}/{version}/decisions", post(decisions::decide))
             .route("/v1/vehicles/{id}/plan", get(plans::vehicle))

@@ -98,7 +98,13 @@ async fn a_vehicle_has_its_route_and_the_driver_a_manifest() {
 }
 
 async fn post(router: &Router, path: &str, body: &Value) -> (u16, Value) {
-    let request = Request::builder().method(Method::POST).uri(path).header("host", "127.0.0.1:8080").body(Body::from(body.to_string())).unwrap();
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header("host", "127.0.0.1:8080")
+        .header("x-wastestream-admin", "1")
+        .body(Body::from(body.to_string()))
+        .unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     (status, serde_json::from_slice(&to_bytes(response.into_body(), 1 << 20).await.unwrap()).unwrap())
@@ -166,4 +172,49 @@ async fn a_log_that_cannot_be_written_is_told_and_a_process_without_one_says_so(
     assert_eq!((status, problem["detail"].as_str()), (503, Some("disk full")));
     let (status, problem) = post(&fixture().api().router(), path, &body).await;
     assert_eq!((status, problem["code"].as_str()), (501, Some("no-decisions")));
+}
+
+#[tokio::test]
+async fn a_decision_needs_the_header_that_other_pages_cannot_send() {
+    let taken: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let log = taken.clone();
+    let router = fixture()
+        .api()
+        .decisions(Arc::new(move |_, event| {
+            log.lock().unwrap().push(event.clone());
+            Ok(())
+        }))
+        .router();
+    let path = "/v1/plans/north/north-2026-11-02/3/decisions";
+    let send = |headers: &[(&str, &str)]| {
+        let mut request = Request::builder().method(Method::POST).uri(path).header("host", "127.0.0.1:8080");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        router.clone().oneshot(request.body(Body::from(json!({"decision": "accept", "actor_id": "p7"}).to_string())).unwrap())
+    };
+    for headers in [&[][..], &[("origin", "http://evil.example"), ("x-wastestream-admin", "1")], &[("origin", "null"), ("content-type", "text/plain")]] {
+        assert_eq!(send(headers).await.unwrap().status().as_u16(), 403, "{headers:?}");
+    }
+    assert!(taken.lock().unwrap().is_empty(), "nothing reached the log");
+    assert_eq!(send(&[("origin", "http://127.0.0.1:8080"), ("x-wastestream-admin", "1")]).await.unwrap().status().as_u16(), 202);
+}
+
+#[tokio::test]
+async fn all_routes_are_lines_for_other_maps() {
+    let router = fixture().api().router();
+    let reply = fetch(&router, "/v1/plans.geojson").await;
+    assert_eq!(reply.header("content-type"), "application/geo+json");
+    let body = reply.json();
+    let line = &body["features"][0];
+    assert_eq!((body["features"].as_array().unwrap().len(), &line["id"], &body["truncated"]), (1, &json!("acme/v1"), &json!(false)));
+    assert_eq!(
+        line["geometry"],
+        json!({"type": "LineString", "coordinates": [[11.5, 48.3], [11.5, 48.1], [11.5, 48.3]]}),
+        "depot, site, depot; a break is nowhere"
+    );
+    assert_eq!((&line["properties"]["plan_version"], &line["properties"]["state"], &line["properties"]["stops"]), (&json!(2), &json!("accepted"), &json!(1)));
+    let proposed = fetch(&router, "/v1/plans.geojson?which=proposal").await.json();
+    assert_eq!(proposed["features"][0]["properties"]["plan_version"], 3);
+    assert_problem(&fetch(&router, "/v1/plans.geojson?which=best").await, 400, "bad-parameter", "which");
 }

@@ -2,6 +2,7 @@
 //! Values change every second; nothing here is a model of anything.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
+mod plans;
 mod risks;
 
 use std::net::SocketAddr;
@@ -283,7 +284,12 @@ async fn main() {
     let stopping = Arc::clone(&stop);
     let api = Api::new(Arc::new(store.clone()), Arc::clone(&status) as Arc<dyn Status>)
         .metrics(|| "fixture_up 1\n".into())
-        .on_shutdown(move || stopping.notify_one());
+        .on_shutdown(move || stopping.notify_one())
+        // Nobody plans here: decisions are printed, and nothing comes of them.
+        .decisions(Arc::new(|area, event| {
+            println!("{area}: {event}");
+            Ok(())
+        }));
     let changes = api.changes();
 
     std::thread::spawn(move || {
@@ -302,6 +308,13 @@ async fn main() {
         apply(&all);
         let fleet: Vec<String> = trucks.iter().map(|truck| truck.id.clone()).collect();
         apply(&risks::records(&mut dice, &fleet));
+        let number = |record: &Value, name: &str| record[name].as_f64().unwrap_or(0.0);
+        let sites: Vec<plans::Site> = places
+            .iter()
+            .filter(|(topic, _)| *topic == "ref.site")
+            .map(|(_, site)| (site["site_id"].as_str().unwrap().to_owned(), number(site, "latitude_deg"), number(site, "longitude_deg")))
+            .collect();
+        apply(&plans::records(&mut dice, &sites, &fleet));
         loop {
             for truck in &mut trucks {
                 if truck.status == "driving" {

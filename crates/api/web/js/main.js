@@ -9,6 +9,7 @@ import { start } from './live.js';
 import { createMap } from './map.js';
 import { CLASSES, colourOf, useSafeColours } from './palette.js';
 import { createRisks } from './risks.js';
+import { createRoutes } from './routes.js';
 import { emit, on, select, store } from './store.js';
 import { createTabs } from './tabs.js';
 
@@ -80,6 +81,7 @@ createDetails();
 createLists();
 createRisks();
 createAccuracy();
+createRoutes();
 createTabs();
 on('loaded', () => {
   openLinked();

@@ -3,6 +3,7 @@
 /* global L */
 import { Canvas, drawBackdrop, drawFacilities } from './backdrop.js';
 import { drawBins, drawTrucks, under } from './dots.js';
+import { drawRoutes, drawStops, routesShown } from './route-layer.js';
 import { keyOf, on, place, select, store } from './store.js';
 import { ago, element, hours, hoursRange, percent, words } from './format.js';
 
@@ -29,7 +30,9 @@ export function createMap() {
   L.control.scale({ position: 'bottomright', imperial: false }).addTo(map);
   ground = new Canvas(map, 'canvas ground', (context, view) => drawBackdrop(context, view, map));
   marks = new Canvas(map, 'canvas marks', (context, view) => {
-    drawBins(context, view);
+    drawRoutes(context, view);
+    drawBins(context, view, routesShown());
+    drawStops(context, view);
     drawFacilities(context, view);
     drawTrucks(context, view);
   });
@@ -42,6 +45,7 @@ export function createMap() {
   on('changed', () => marks.schedule());
   on('filter', () => marks.schedule());
   on('colours', () => marks.schedule());
+  on('route', () => marks.schedule());
   on('selected', ({ key, pan }) => {
     const bin = store.bins.get(key);
     if (pan && bin) show(bin);
@@ -64,7 +68,8 @@ function redraw() {
 
 // Everything placed, once; later the user decides where to look.
 export function fit() {
-  const rows = [...store.bins.values(), ...store.places.filter((row) => row.kind !== 'site')].filter((row) => row.u !== undefined);
+  // Sites only where no bin is known: those without one may lie far out.
+  const rows = [...store.bins.values(), ...store.places.filter((row) => row.kind !== 'site' || !store.bins.size)].filter((row) => row.u !== undefined);
   if (!rows.length) return;
   fitted = true;
   // Not under the legend, where there is room beside it.

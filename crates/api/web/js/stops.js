@@ -1,0 +1,135 @@
+// The stops of a planned route: when, where, why, and the buttons to lock, unlock, move or leave one out.
+
+import { chance, count, element, UNKNOWN } from './format.js';
+import { take } from './decide.js';
+import { nameOf, plans, shownPlan } from './plans.js';
+import { why } from './proposal.js';
+import { store } from './store.js';
+
+const formats = new Map();
+
+// Times of day where the trucks drive.
+export function timeIn(zone, ms) {
+  if (!Number.isFinite(ms)) return UNKNOWN;
+  if (!formats.has(zone)) {
+    const options = { hour: '2-digit', minute: '2-digit' };
+    try {
+      formats.set(zone, new Intl.DateTimeFormat('en-GB', { ...options, timeZone: zone }));
+    } catch {
+      formats.set(zone, new Intl.DateTimeFormat('en-GB', { ...options, timeZone: 'UTC', timeZoneName: 'short' }));
+    }
+  }
+  return formats.get(zone).format(ms);
+}
+
+const button = (text, label, onClick) => {
+  const made = element('button', { type: 'button', class: 'small', text, 'aria-label': label, 'data-key': label });
+  made.addEventListener('click', onClick);
+  return made;
+};
+
+export function stopRows(area, route) {
+  const plan = shownPlan();
+  const fixed = plans.which === 'completed';
+  const truck = store.trucks.get(`${area.tenant}/${route.vehicle_id}`);
+  return element(
+    'ol',
+    { class: 'stops', start: 0 },
+    ...route.stops.map((stop, index) => {
+      const name = nameOf(area.tenant, stop);
+      const site = stop.kind === 'site';
+      const next = site && truck?.next_stop_site_id === stop.site_id;
+      const notes = [
+        site ? why(stop.reason) : { disposal: 'empties', depot: index ? 'ends' : 'starts', lunch: '' }[stop.kind],
+        site && stop.container_ids?.length ? `${stop.container_ids.length} ${stop.container_ids.length === 1 ? 'bin' : 'bins'}` : '',
+        Number.isFinite(stop.load_kg) && stop.load_kg > 0 ? `${count(stop.load_kg)} kg on board` : '',
+      ];
+      const row = element(
+        'li',
+        { class: `stop ${stop.kind}`, 'data-site': stop.site_id },
+        element('span', { class: 'when', text: timeIn(plan.time_zone, stop.arrives_at) }),
+        element('span', { class: 'order', text: String(index) }),
+        element(
+          'span',
+          { class: 'row-text' },
+          element('span', { class: 'row-title', title: stop.site_id ?? stop.facility_id }, element('span', { class: 'name', text: name }), next ? element('span', { class: 'tag', 'data-kind': 'low', text: 'next' }) : '', stop.locked ? element('span', { class: 'tag', 'data-kind': 'holdout', text: 'locked' }) : ''),
+          element('span', { class: 'row-note', text: notes.filter(Boolean).join(' · ') }),
+        ),
+      );
+      if (site && !fixed) {
+        const change = stop.locked ? 'unlock' : 'lock';
+        row.append(
+          element(
+            'span',
+            { class: 'stop-buttons' },
+            button(stop.locked ? 'Unlock' : 'Lock', `${stop.locked ? 'Unlock' : 'Lock'} ${name}`, () => take(plan, { decision: change, site_id: stop.site_id, ...(stop.locked ? {} : { vehicle_id: route.vehicle_id }) })),
+            button('Move', `Move ${name}`, () => moveForm(row, area, { site: stop.site_id, name, vehicle: route.vehicle_id })),
+          ),
+        );
+      }
+      return row;
+    }),
+  );
+}
+
+// Sites left out, with the reason that the checker confirmed.
+export function skippedRows(area, plan) {
+  if (!plan.skipped?.length) return '';
+  const fixed = plans.which === 'completed';
+  const rows = plan.skipped.map((left) => {
+    const name = nameOf(area.tenant, { site_id: left.site_id });
+    const risk = Number.isFinite(left.p_overflow) ? `overflow before the next chance ${chance(left.p_overflow)}` : '';
+    const row = element('li', { class: 'stop' }, element('span', { class: 'row-text' }, element('span', { class: 'row-title', text: name, title: left.site_id }), element('span', { class: 'row-note', text: [why(left.reason), risk].filter(Boolean).join(' · ') })));
+    if (!fixed && plan.routes.length) row.append(element('span', { class: 'stop-buttons' }, button('Serve', `Serve ${name}`, () => moveForm(row, area, { site: left.site_id, name, vehicle: plan.routes[0].vehicle_id }))));
+    return row;
+  });
+  return element('details', { class: 'left-out', 'data-key': 'left-out' }, element('summary', { text: `${plan.skipped.length} ${plan.skipped.length === 1 ? 'site' : 'sites'} left out, and why` }), element('ul', { class: 'stops' }, ...rows));
+}
+
+export const formOpen = () => document.querySelector('#panel-routes form.move') !== null;
+
+// Where a stop shall be: a truck, and the stop it comes after; or wherever the planner finds best.
+function moveForm(row, area, { site, name, vehicle }) {
+  document.querySelector('#panel-routes form.move')?.remove();
+  const plan = shownPlan();
+  const trucks = element('select', { 'aria-label': `Truck for ${name}` }, ...plan.routes.map((route) => element('option', { value: route.vehicle_id, text: route.vehicle_id, selected: route.vehicle_id === vehicle })));
+  const after = element('select', { 'aria-label': `Place of ${name} in the route` });
+  const fill = () => {
+    const route = plan.routes.find((entry) => entry.vehicle_id === trucks.value);
+    const last = route.stops.length - 1;
+    const places = route.stops
+      .map((stop, index) => ({ stop, index }))
+      // Nothing comes after the end.
+      .filter(({ stop, index }) => stop.site_id !== site && !(stop.kind === 'depot' && index === last && index > 0));
+    after.replaceChildren(element('option', { value: '', text: 'where it is best' }), ...places.map(({ stop, index }) => element('option', { value: String(index + 1), text: `after ${index} ${nameOf(area.tenant, stop)}` })));
+  };
+  fill();
+  trucks.addEventListener('change', fill);
+  const ok = element('button', { type: 'submit', class: 'primary small', text: 'Move' });
+  const cancel = element('button', { type: 'button', class: 'small', text: 'Cancel' });
+  const drop = element('button', { type: 'button', class: 'small', text: 'Leave out' });
+  const planned = plan.routes.some((route) => route.stops.some((stop) => stop.site_id === site));
+  const form = element('form', { class: 'move' }, element('label', {}, 'Truck ', trucks), element('label', {}, 'Place ', after), element('span', { class: 'buttons' }, ok, planned ? drop : '', cancel));
+  const opener = document.activeElement;
+  const close = () => {
+    form.remove();
+    opener?.focus();
+  };
+  cancel.addEventListener('click', close);
+  form.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape') return;
+    event.stopPropagation();
+    close();
+  });
+  drop.addEventListener('click', () => {
+    close();
+    take(plan, { decision: 'cancel', site_id: site });
+  });
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    close();
+    take(plan, { decision: 'edit', site_id: site, vehicle_id: trucks.value, ...(after.value === '' ? {} : { position: Number(after.value) }) });
+  });
+  row.append(form);
+  trucks.focus();
+}
