@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use crate::edge::RegistryEdge;
-use crate::{edge_route, plans};
+use crate::edge::route as edge_route;
+use crate::plans;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -147,7 +147,7 @@ impl FixtureRun {
         let slices = plan.clone().into_slices();
         let (start_ms, models) = (fixture.start_ms, Models::default());
         // The real solvers of this program, unless the fixture scripts them.
-        crate::edge_route::put_solvers(&models);
+        crate::edge::route::put_solvers(&models);
         for script in fixture.scripts(&slices)? {
             let name = script.name().to_string();
             if script.is_solver() {

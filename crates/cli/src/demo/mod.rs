@@ -113,7 +113,7 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
     let log: Arc<dyn Log> = Arc::new(log);
     let metrics = serve::metrics()?;
     let models = Models::default();
-    crate::edge_route::put_solvers(&models);
+    crate::edge::route::put_solvers(&models);
     let store = ModelStore::new(data.join("models"));
 
     let config = CityConfig { seed: args.seed, bins: args.bins, trucks: args.trucks, ..CityConfig::default() };

@@ -3,12 +3,14 @@
 
 mod network;
 mod operators;
+pub mod outcome;
+mod roads;
+pub mod route;
 mod settings;
 
 use network::Network;
 pub use network::NetworkError;
 
-use crate::{edge_outcome, edge_route};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,7 +51,7 @@ impl RegistryEdge {
 
     /// The same with a file of roads. It is read when the first operator asks for it, once for all who share this edge.
     pub fn with_roads(self, file: PathBuf) -> Self {
-        RegistryEdge { roads: Arc::new(Network::of_file(file)), ..self }
+        RegistryEdge { roads: Network::shared(file), ..self }
     }
 
     /// The same with roads that are at hand.
@@ -102,13 +104,13 @@ impl Edge for RegistryEdge {
     }
 
     fn operator(&self, name: &str, with: &BTreeMap<String, String>, _input: &SchemaRef) -> Result<Box<dyn CustomOp>, String> {
-        edge_route::operator(name, with)
-            .or_else(|| (name == edge_outcome::OPERATOR).then(|| edge_outcome::operator(with)))
+        route::operator(name, with)
+            .or_else(|| (name == outcome::OPERATOR).then(|| outcome::operator(with)))
             .unwrap_or_else(|| operators::build(name, with, self))
     }
 
     fn acceptance(&self, solver: &str) -> Option<Box<dyn Accept>> {
-        edge_route::acceptance(solver)
+        route::acceptance(solver)
     }
 }
 
@@ -125,19 +127,19 @@ impl Contracts for RegistryEdge {
     }
 
     fn operator(&self, operator: &str, with: &BTreeMap<String, String>) -> Option<Result<CustomContract, String>> {
-        edge_route::operator_contract(operator, with).or_else(|| edge_outcome::contract(operator, with)).or_else(|| operators::contract(operator, with))
+        route::operator_contract(operator, with).or_else(|| outcome::contract(operator, with)).or_else(|| operators::contract(operator, with))
     }
 
     fn solver(&self, solver: &str) -> Option<SolverContract> {
-        edge_route::solver(solver)
+        route::solver(solver)
     }
 
     fn operators(&self) -> Vec<String> {
-        operators::NAMES.iter().chain(&edge_route::OPERATORS).chain(&[edge_outcome::OPERATOR]).map(|o| (*o).to_string()).collect()
+        operators::NAMES.iter().chain(&route::OPERATORS).chain(&[outcome::OPERATOR]).map(|o| (*o).to_string()).collect()
     }
 
     fn solvers(&self) -> Vec<String> {
-        vec![edge_route::SOLVER.to_string(), edge_route::QUICK_SOLVER.to_string()]
+        vec![route::SOLVER.to_string(), route::QUICK_SOLVER.to_string()]
     }
 
     fn topics(&self) -> Vec<String> {

@@ -1,10 +1,11 @@
 //! The road network of a process: named in the configuration, read once when the first operator asks, shared by all tasks.
 //! Checking a topology never reads it: what an operator takes and makes is the same on every network.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ws_routing::roads::{ReadError, Reading, RoadGraph, read};
 
 /// Roads that cannot be had.
@@ -42,6 +43,13 @@ impl Network {
     /// Roads in a file.
     pub fn of_file(file: PathBuf) -> Network {
         Network { file: Some(file), read: OnceLock::new() }
+    }
+
+    /// Roads in a file, read once in this process: operators and solvers that name the same file drive on the same roads.
+    pub fn shared(file: PathBuf) -> Arc<Network> {
+        static KNOWN: OnceLock<Mutex<BTreeMap<PathBuf, Arc<Network>>>> = OnceLock::new();
+        let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(file.clone()).or_insert_with(|| Arc::new(Network::of_file(file))).clone()
     }
 
     /// Roads that are at hand.

@@ -110,6 +110,7 @@ pub(super) fn build(facts: &mut Facts, memo: &Memo, settings: &Settings, horizon
         closures: facts.closures.iter().map(|c| c.closure.clone()).filter(|c| c.until_ms > horizon.now_ms).collect(),
         from_ms: horizon.now_ms.max(horizon.from_ms),
         zone: horizon.zone,
+        pace: facts.pace.clone(),
         speed_mps: settings.speed_mps,
         detour: settings.detour,
     })?;

@@ -204,6 +204,7 @@ pub(super) struct Facts {
     /// Minor units.
     pub costs: BTreeMap<String, f64>,
     pub currency: Option<String>,
+    pub pace: super::pace::Pace,
     /// Newest event time of what happened (references and decisions aside), UTC ms.
     pub newest_ms: i64,
     pub troubles: Vec<Trouble>,

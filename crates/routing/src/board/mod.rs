@@ -27,6 +27,7 @@ mod facts;
 mod fleet;
 mod memo;
 mod need;
+pub mod pace;
 mod packed;
 mod places;
 mod read;

@@ -1,6 +1,7 @@
 //! Where everything is, as numbers of a travel table, and who makes that table.
 
 use super::BoardError;
+use super::pace::Pace;
 use crate::plan::travel::{Location, Metric, Plane, Travel};
 use crate::roads::{Closure, Place};
 use chrono_tz::Tz;
@@ -18,7 +19,9 @@ pub struct RoadsQuery {
     pub from_ms: i64,
     /// Zone whose hours traffic follows.
     pub zone: Tz,
-    /// Speed without a network, m/s.
+    /// How fast roads are beside free flow.
+    pub pace: Pace,
+    /// Usual speed without a network, m/s.
     pub speed_mps: f64,
     /// Metres driven for a metre as the crow flies, without a network.
     pub detour: f64,
@@ -58,7 +61,9 @@ impl Roads for GreatCircle {
         let mean = |of: fn(&Place) -> f64| query.places.iter().map(of).sum::<f64>() / n;
         let plane = crate::roads::Plane::around(Place::new(mean(|p| p.latitude_deg), mean(|p| p.longitude_deg)));
         let points = query.places.iter().map(|p| plane.point(*p)).map(|p| (p.x_m * query.detour, p.y_m * query.detour)).collect();
-        Ok(Arc::new(Plane::new(points, Metric::Euclid, query.speed_mps)))
+        // The usual speed is told; what is unusual now is not in it.
+        let live = query.pace.live(query.from_ms).map_or(1.0, |(share, _)| share);
+        Ok(Arc::new(Plane::new(points, Metric::Euclid, query.speed_mps * live)))
     }
 }
 

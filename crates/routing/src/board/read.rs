@@ -3,6 +3,7 @@
 
 use super::BoardError;
 use super::facts::{Container, Decision, Facility, FacilityState, Facts, Forecast, RoadClosure, Said, Schedule, Shift, Site, Ticket, Truck, Visit};
+use super::pace::Pace;
 use super::row::Row;
 use crate::roads::{Closure, Direction};
 use arrow::array::RecordBatch;
@@ -156,6 +157,7 @@ fn take(facts: &mut Facts, row: Row<'_>, kind: &str, id: &str, said: Said) -> Re
             facts.costs.insert(id.into(), cost);
             facts.currency = row.string("currency").or(facts.currency.take());
         }
+        "pace" => facts.pace = Pace::read(row.text("pace").unwrap_or("")).ok_or("`pace` is none")?,
         other => return Err(format!("rows of kind `{other}` mean nothing here")),
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `spread`: what concerns everybody — facilities, closed roads, waste streams, costs — for every planning area. It is keyed
+//! `spread`: what concerns everybody — facilities, closed roads, their pace, waste streams, costs — for every planning area. It is keyed
 //! by tenant and learns of areas as they occur; an area that comes later gets everything that is known.
 
 use super::row::Row;
@@ -11,10 +11,11 @@ use std::sync::Arc;
 use ws_stream::batch;
 use ws_stream::custom::{Cell, CustomContract, CustomError, CustomOp, KeyContext};
 
-const TEXTS: [&str; 10] = ["kind", "entity_id", "event_id", "category", "time_zone", "streams", "status", "direction", "segments", "currency"];
+const TEXTS: [&str; 11] = ["kind", "entity_id", "event_id", "category", "time_zone", "streams", "status", "direction", "segments", "currency", "pace"];
 const NUMBERS: [&str; 7] = ["latitude_deg", "longitude_deg", "access_from_s", "access_to_s", "service_s", "density_kg_per_l", "cost_minor"];
 const INTS: [&str; 3] = ["starts_at", "ends_at", "expires_at"];
-const FLAGS: [&str; 2] = ["gone", "urgent"];
+/// The last one is of the hour: an area that comes later is told without.
+const FLAGS: [&str; 3] = ["gone", "quiet", "urgent"];
 /// Rows of this kind name an area, in `entity_id`.
 const AREA: &str = "area";
 

@@ -85,6 +85,18 @@ fn a_truck_that_vanishes_hands_its_stops_to_others_and_keeps_what_it_did() {
 }
 
 #[test]
+fn a_jam_makes_the_day_longer() {
+    let mut day = Day::new(1, &[FULL; 4]);
+    let free = ask(&day, &[], &automatic()).plan()["duration_s"].as_f64().unwrap();
+    let at = MIDNIGHT_MS + 6 * HOUR_MS;
+    day.put(at, json!({"kind": "pace", "entity_id": "pace", "pace": format!("50,{};;;", at + HOUR_MS)}));
+    let slow = ask(&day, &[], &automatic()).plan()["duration_s"].as_f64().unwrap();
+    assert!(slow > free * 1.2, "{slow} s for {free} s");
+    day.put(at, json!({"kind": "pace", "entity_id": "pace", "pace": "fast"}));
+    assert_eq!(ask(&day, &[], &automatic()).problems(), ["unusable_row pace"]);
+}
+
+#[test]
 fn what_names_a_site_that_does_not_exist_is_told_once_and_the_rest_is_planned() {
     let mut day = Day::new(1, &[FULL, FULL]);
     let at = MIDNIGHT_MS + 5 * HOUR_MS;

@@ -1,10 +1,13 @@
-//! The `route` topology at the edge: solvers of boards, their acceptance, the operators `duty` and `spread`. What they do is
+//! The `route` topology at the edge: solvers of boards, their acceptance, the operators `duty`, `pace` and `spread`. What they do is
 //! in `ws_routing::board`; here are the clock, the road network's file, and the translation to the engine's words.
 
+use super::network::Network;
+use super::roads::NetworkRoads;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use ws_routing::board::duty::Duty;
+use ws_routing::board::pace::Pacing;
 use ws_routing::board::spread::Spread;
 use ws_routing::board::{Clock, GreatCircle, Mode, Question, Roads, Settings, answer, judge, output_columns};
 use ws_routing::plan::RuinRecreate;
@@ -13,14 +16,12 @@ use ws_runtime::models::Models;
 use ws_stream::custom::{CustomContract, CustomOp};
 use ws_stream::solve::{Accept, Case, Problem, Refusal, Solution, SolveError, Solver, SolverContract};
 
-use crate::edge_roads::NetworkRoads;
-
 /// The search.
 pub const SOLVER: &str = "waste-collection";
 /// The last plan repaired, or cheapest insertion.
 pub const QUICK_SOLVER: &str = "waste-collection-quick";
 /// Operators of the topology.
-pub const OPERATORS: [&str; 2] = ["duty", "spread"];
+pub const OPERATORS: [&str; 3] = ["duty", "pace", "spread"];
 /// Settings under `with:` that are read here and not by the planner.
 const OWN_SETTINGS: [&str; 2] = ["network", "search"];
 
@@ -50,6 +51,7 @@ pub fn acceptance(name: &str) -> Option<Box<dyn Accept>> {
 pub fn operator_contract(name: &str, with: &BTreeMap<String, String>) -> Option<Result<CustomContract, String>> {
     match name {
         "duty" => Some(Duty::new(with).map(|_| Duty::contract())),
+        "pace" => Some(Pacing::new(with).map(|_| Pacing::contract())),
         "spread" => Some(match with.keys().next() {
             Some(setting) => Err(format!("there is no setting `{setting}`")),
             None => Ok(Spread::contract()),
@@ -62,12 +64,13 @@ pub fn operator_contract(name: &str, with: &BTreeMap<String, String>) -> Option<
 pub fn operator(name: &str, with: &BTreeMap<String, String>) -> Option<Result<Box<dyn CustomOp>, String>> {
     match name {
         "duty" => Some(Duty::new(with).map(|d| Box::new(d) as Box<dyn CustomOp>)),
+        "pace" => Some(Pacing::new(with).map(|p| Box::new(p) as Box<dyn CustomOp>)),
         "spread" => Some(Ok(Box::new(Spread))),
         _ => None,
     }
 }
 
-/// Networks by file: read once, shared by solvers and acceptance.
+/// Networks by file, with the tables that were made on them: shared by solvers and acceptance.
 fn roads(network: &str) -> Result<Arc<dyn Roads>, String> {
     static KNOWN: OnceLock<Mutex<BTreeMap<String, Arc<NetworkRoads>>>> = OnceLock::new();
     if network.is_empty() {
@@ -77,7 +80,8 @@ fn roads(network: &str) -> Result<Arc<dyn Roads>, String> {
     if let Some(found) = known.get(network) {
         return Ok(found.clone());
     }
-    let made = Arc::new(NetworkRoads::open(network)?);
+    let graph = Network::shared(network.into()).graph().map_err(|e| e.to_string())?;
+    let made = Arc::new(NetworkRoads::new(graph));
     known.insert(network.to_string(), made.clone());
     Ok(made)
 }
