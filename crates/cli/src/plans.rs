@@ -31,6 +31,9 @@ pub fn registry(folder: Option<&Path>) -> Result<Arc<Registry>, Failure> {
     }))
 }
 
+/// Parameter of `route`: the road network that plans are made on.
+const NETWORK: &str = "ROUTE_NETWORK";
+
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -50,10 +53,12 @@ pub fn built_in(name: &str, edge: &RegistryEdge, parameters: Parameters<'_>) -> 
     Ok(load(&format!("topologies/{name}.yaml"), text, edge, &value)?)
 }
 
-/// A topology that a person names: a built-in one by its name, or a file.
-pub fn named(what: &Path, edge: &RegistryEdge) -> Result<Plan, Failure> {
+/// A topology that a person names: a built-in one by its name, or a file. Where a road network is named, plans are made on it as well,
+/// unless the environment names another one for them.
+pub fn named(what: &Path, edge: &RegistryEdge, roads: Option<&Path>) -> Result<Plan, Failure> {
+    let network = roads.filter(|_| env(NETWORK).is_none()).map(|file| (NETWORK, file.display().to_string()));
     match what.to_str() {
-        Some(name) if what.extension().is_none() && !what.exists() => built_in(name, edge, &[]),
+        Some(name) if what.extension().is_none() && !what.exists() => built_in(name, edge, network.as_slice()),
         _ => file(what, edge),
     }
 }

@@ -42,7 +42,7 @@ pub struct RunArgs {
     /// Data folder
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Road network, for topologies that match positions to roads; otherwise roads.geojsonl in the data folder
+    /// Road network, for topologies that match positions to roads or plan routes on them; otherwise roads.geojsonl in the data folder
     #[arg(long)]
     roads: Option<PathBuf>,
     /// Kafka bootstrap servers; implies log.kind = kafka
@@ -82,7 +82,7 @@ pub fn config(command: &ConfigCommand) -> Result<(), Failure> {
     let c = Config::load(config.as_deref(), Vec::new())?;
     let edge = RegistryEdge::new(plans::registry(c.schemas.as_deref())?);
     for topology in &c.topologies {
-        plans::named(topology, &edge)?;
+        plans::named(topology, &edge, c.roads.as_deref())?;
     }
     print!("{}", toml::to_string_pretty(&c)?);
     eprintln!("ok");
@@ -158,7 +158,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     let edge = RegistryEdge::new(registry.clone()).with_roads(c.roads_file());
     let mut topologies = Vec::new();
     for topology in &c.topologies {
-        topologies.push(plans::named(topology, &edge)?.into_slices());
+        topologies.push(plans::named(topology, &edge, c.roads.as_deref())?.into_slices());
     }
     if topologies.is_empty() {
         topologies.push(plans::bin_fill(&edge)?.into_slices());
@@ -169,6 +169,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         create_inputs(topologies.iter().flatten(), log.as_ref())?;
     }
     let models = Models::default();
+    crate::edge::route::put_solvers(&models);
     let store = ModelStore::new(c.data.join("models"));
     for model in MODELS {
         if let Some(version) = store.current(model)? {
