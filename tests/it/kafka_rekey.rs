@@ -1,7 +1,9 @@
-//! Two slices on a real broker: readings keyed by device go through a repartition topic and are counted by site. Under
-//! load the process is killed (SIGKILL) every few seconds, and two processes share the tasks of both slices; nothing
-//! may be lost, stand twice or change its place, no row may be late for having been re-keyed, and every output must
-//! equal those of a run that nobody disturbed.
+//! Three slices on a real broker: readings keyed by device and visits keyed by container go through repartition topics
+//! to their site; there readings are counted, and a bin that is filling up waits for the visit that empties it. All
+//! visits are there long before the readings: a union of both is read as a back-log is. Under load the process is killed
+//! (SIGKILL) every few seconds, and two processes share the tasks of all slices; nothing may be lost, stand twice or
+//! change its place, no row may be late for having been re-keyed, and every output must equal those of a run that nobody
+//! disturbed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -41,6 +43,14 @@ sources:
     lateness: {{ per_key: 72h }}
     future: {{ against: received_at, tolerance: 10m }}
     idle_after: 4s
+  # Of days to come: as they are read first, their own watermark must not lead.
+  visits:
+    topic: collection.event
+    event_time: emptied_at
+    watermark_delay: 60d
+    future: off
+    idle_after: 4s
+    max_skew: off
 tables:
   devices: {{ topic: ref.device, key: device_id, valid_from: valid_from, global: true }}
   containers: {{ topic: ref.container, key: container_id, valid_from: valid_from, global: true }}
@@ -63,24 +73,50 @@ stages:
   - id: by_site
     from: sited
     rekey: {{ key: site_id, partitions: {TASKS} }}
+  - id: visits_by_site
+    from: visits
+    rekey: site_id
   - id: hourly
     from: by_site
     group_by: site_id
     window: {{ tumbling: 1h }}
     select: {{ site_id: site_id, hour: window_start, readings: count(), percent: sum(percent) }}
+  - id: filling
+    from: by_site
+    where: percent BETWEEN 60 AND 70
+    select: [event_id, container_id, site_id, {{ asked: event_id }}]
+  - id: emptying
+    from: visits_by_site
+    select: [event_id, container_id, site_id]
+  - id: both
+    union: {{ of: [filling, emptying], missing: nulls }}
+  - id: emptied
+    from: both
+    absence:
+      key: [site_id, container_id]
+      each: asked
+      when: asked IS NOT NULL
+      after: 5h
+      met: asked IS NULL
+      emit: [met, absent]
+      take: {{ met_by: event_id }}
+  - id: told
+    from: emptied
+    select: [event_id, container_id, ended, ended_at, met_by]
   - id: seen
     from: by_site
     select: [event_id, device_id, site_id, percent]
 sinks:
   {name}.seen: {{ from: seen, key: device_id, format: json }}
   {name}.hour: {{ from: hourly, key: site_id, format: json }}
+  {name}.emptied: {{ from: told, key: container_id, format: json }}
 dead_letters: dlq.{name}
 "
         );
         let file = dir.join(format!("{name}.yaml"));
         std::fs::write(&file, text).expect("the topology");
         let topic = |what: &str| format!("{name}.{what}");
-        let names = Names { features: topic("seen"), forecast: topic("hour"), alert: topic("hour"), dead: format!("dlq.{name}") };
+        let names = Names { features: topic("seen"), forecast: topic("hour"), alert: topic("emptied"), dead: format!("dlq.{name}") };
         Run { name: name.to_owned(), names, file }
     }
 
@@ -152,7 +188,8 @@ fn judge(log: &KafkaLog, run: &Run) -> (usize, usize) {
 
 fn assert_equal(log: &KafkaLog, calm: &Run, other: &Run) -> usize {
     let mut compared = 0;
-    for (a, b) in [(&calm.names.features, &other.names.features), (&calm.names.forecast, &other.names.forecast)] {
+    let outputs = |n: &Names| [n.features.clone(), n.forecast.clone(), n.alert.clone()];
+    for (a, b) in outputs(&calm.names).iter().zip(&outputs(&other.names)) {
         let (left, right) = (rows(log, a), rows(log, b));
         assert_eq!(left.keys().collect::<Vec<_>>(), right.keys().collect::<Vec<_>>(), "keys of {a} and {b}");
         for (key, rows) in &left {
@@ -163,6 +200,18 @@ fn assert_equal(log: &KafkaLog, calm: &Run, other: &Run) -> usize {
     let (left, right) = (letters(log, &calm.names.dead), letters(log, &other.names.dead));
     assert_eq!(left, right, "dead letters differ");
     compared + left.len()
+}
+
+/// How often a bin was emptied in time, and how often not; a visit that came later than that meets nothing.
+fn endings(log: &KafkaLog, run: &Run) -> [usize; 2] {
+    let mut told = [0; 2];
+    for (value, _) in rows(log, &run.names.alert).values().flatten() {
+        let v: Value = serde_json::from_str(value).expect("JSON");
+        let met = v["ended"] == "met";
+        assert_eq!(met, v["met_by"].is_string(), "{v}");
+        told[usize::from(!met)] += 1;
+    }
+    told
 }
 
 /// What is left in the repartition topic: records that nobody will ask for again are deleted.
@@ -176,7 +225,7 @@ fn kept(log: &KafkaLog, run: &Run) -> (i64, i64) {
 }
 
 #[test]
-fn killed_and_shared_two_slices_equal_an_undisturbed_run() {
+fn killed_and_shared_three_slices_equal_an_undisturbed_run() {
     let Some(kafka) = Kafka::start(1) else { return };
     let records = u64::from(RATE) * SECONDS;
     let log = log_on(&kafka.bootstrap);
@@ -235,15 +284,18 @@ fn killed_and_shared_two_slices_equal_an_undisturbed_run() {
     let (accepted, twice) = judge(&log, &storm);
     let compared = [&storm, &shared].map(|run| assert_equal(&log, &calm, run));
     let windows: usize = rows(&log, &calm.names.forecast).values().map(Vec::len).sum();
+    let told = endings(&log, &calm);
     let recovered: Vec<Duration> = kills.iter().filter_map(|at| recovery(*at, &seen)).collect();
     println!(
-        "two slices: {} records at {:.0}/s, {} kills; {accepted} readings went through the repartition topic once each and in order, {twice} second \
-         deliveries dropped, {windows} windows by site\n  from a kill to the next committed row behind the rekey: {}\n  \
-         shared by two processes: tasks of both slices {parts:?}, after one was killed and came back {both:?}\n  \
+        "three slices: {} records at {:.0}/s, {} kills; {accepted} readings went through the repartition topic once each and in order, {twice} second \
+         deliveries dropped, {windows} windows by site, {} times a bin was emptied in time, {} times not\n  from a kill to the next committed row behind the rekey: {}\n  \
+         shared by two processes: tasks of the two large slices {parts:?}, after one was killed and came back {both:?}\n  \
          equal to the undisturbed run: {} and {} records; repartition topic: {} of {} records left",
         fed.records,
         fed.rate(),
         kills.len(),
+        told[0],
+        told[1],
         figures(&recovered),
         compared[0],
         compared[1],
@@ -251,6 +303,7 @@ fn killed_and_shared_two_slices_equal_an_undisturbed_run() {
         left.1,
     );
     assert!(kills.len() as u64 >= SECONDS / 14 && accepted as u64 > records * 9 / 10 && twice > 0 && windows > 100);
+    assert!(told.iter().all(|n| *n > 20), "emptied in time and not: {told:?}");
     assert!(parts.iter().all(|p| p.iter().all(|n| *n > 0)) && both.iter().flatten().all(|n| *n > 0), "{parts:?} {both:?}");
     assert!(left.0 < left.1 / 2, "what was consumed is still there: {left:?}");
 }
@@ -260,12 +313,12 @@ fn settle() {
     std::thread::sleep(Duration::from_secs(9));
 }
 
-/// Tasks that a process runs of each slice, by name.
+/// Tasks that a process runs of the slices that have more than one, by name.
 fn tasks_of(app: &App) -> Vec<usize> {
     assert!(app.is_running(), "the process ended:\n{}", app.output());
     let Ok((200, text)) = app.try_get("/metrics") else { return vec![0; 2] };
     let value = |l: &str| l.strip_prefix("ws_tasks_running{")?.rsplit_once(' ')?.1.parse::<f64>().ok();
-    text.lines().filter_map(value).map(|n| n as usize).collect()
+    text.lines().filter(|l| !l.contains(".visits\"")).filter_map(value).map(|n| n as usize).collect()
 }
 
 /// Waits until both processes run tasks of both slices.

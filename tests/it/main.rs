@@ -10,6 +10,7 @@ mod demo;
 mod kafka_faults;
 mod kafka_kill;
 mod kafka_log;
+mod kafka_optimize;
 mod kafka_rekey;
 mod kafka_share;
 mod page;

@@ -58,8 +58,10 @@ fn describe(inputs: &[InputSpec], tables: &[TableSpec], stages: &[StageSpec]) ->
                 let columns: Vec<String> = stage.schema.fields().iter().map(|f| format!("{}:{}", f.name(), f.data_type())).collect();
                 writeln!(out, "infer {id} [{}] [{}] [{}]", i.key.join(","), outputs.join(","), columns.join(","))
             }
-            // Rows that opened an expectation are kept whole.
-            OpSpec::Absence(a) => writeln!(out, "absence {id} [{}] [{}] {:?} [{}]", a.key.join(","), a.each.join(","), a.clock, columns_of(&stage.schema)),
+            // Rows that opened an expectation are kept whole; rows ahead of the watermark wait.
+            OpSpec::Absence(a) => {
+                writeln!(out, "absence {id} [{}] [{}] {:?} [{}] waiting", a.key.join(","), a.each.join(","), a.clock, columns_of(&stage.schema))
+            }
             OpSpec::Apply(a) => {
                 let with: Vec<String> = a.with.iter().map(|(k, v)| format!("{k}={v}")).collect();
                 writeln!(out, "apply {id} {} [{}] [{}] [{}]", a.operator, a.key.join(","), a.carry.join(","), with.join(","))

@@ -125,6 +125,7 @@ impl BinFill {
             read_letters: Arc::new(move |r| read_letters(&letters, r)),
             expected: world.rules.expected,
             decided: None,
+            told: Vec::new(),
             settle_ms: 0,
         })
     }

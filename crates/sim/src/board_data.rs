@@ -98,6 +98,7 @@ pub fn board_scenario(seed: u64, size: Size, lenient: bool) -> Scenario {
         read_letters: Arc::new(read_letters),
         expected: Expected::default(),
         decided: Some(Decided { sink: PLAN.into(), check: Arc::new(move |decisions| check(&boards, decisions)) }),
+        told: Vec::new(),
         settle_ms: SETTLE_MS,
     }
 }

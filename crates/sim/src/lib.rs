@@ -22,6 +22,7 @@ mod tests;
 pub mod trace;
 pub mod verdict;
 pub mod workload;
+pub mod zone_calls;
 pub mod zones;
 
 pub use log::SimLog;

@@ -77,6 +77,11 @@ impl Expr for Code {
     }
 }
 
+/// An expression in code.
+pub(crate) fn code(text: &'static str, kind: DataType, function: Function) -> ExprRef {
+    Arc::new(Code { text, kind, function })
+}
+
 /// A column by name.
 #[derive(Debug)]
 struct Named(&'static str, DataType);

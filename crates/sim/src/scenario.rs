@@ -97,7 +97,8 @@ pub type Decisions = BTreeMap<String, Vec<Row>>;
 /// Tells what is wrong with them.
 pub type CheckDecisions = Arc<dyn Fn(&Decisions) -> Vec<(Wrong, String)> + Send + Sync>;
 
-/// A sink whose rows depend on when solvers answer, so that no undisturbed run has the same: judged by rules of its own.
+/// A sink judged by rules of its own: its rows depend on when solvers answer, so that no undisturbed run has the same,
+/// or an undisturbed run could be wrong in the same way.
 #[derive(Clone)]
 pub struct Decided {
     /// The sink.
@@ -137,6 +138,8 @@ pub struct Scenario {
     pub expected: Expected,
     /// The sink with decisions, if there is one.
     pub decided: Option<Decided>,
+    /// Sinks that are compared with the undisturbed run as all are, and that plain rules tell as well.
+    pub told: Vec<Decided>,
     /// At rest means: nothing left to do for at least this long, ms.
     pub settle_ms: i64,
 }

@@ -2,7 +2,7 @@
 //! the state of the running tasks against what the changelog and the snapshots alone give.
 
 use crate::reference::{self, Outputs};
-use crate::scenario::{Decisions, Letter, Row, Scenario, Wrong};
+use crate::scenario::{Decided, Decisions, Letter, Row, Scenario, Wrong};
 use crate::sim::{Simulation, all_records, disk_records};
 use std::collections::BTreeMap;
 use ws_stream::changelog;
@@ -134,9 +134,14 @@ fn check_rules(v: &mut Verdict, scenario: &Scenario, got: &Outputs) {
     }
 }
 
-/// What depends on when solvers answered, by rules of its own.
+/// Sinks with rules of their own.
 fn check_decisions(v: &mut Verdict, scenario: &Scenario, got: &Outputs) {
-    let Some(decided) = &scenario.decided else { return };
+    for decided in scenario.decided.iter().chain(&scenario.told) {
+        check_decided(v, decided, got);
+    }
+}
+
+fn check_decided(v: &mut Verdict, decided: &Decided, got: &Outputs) {
     let mut decisions = Decisions::new();
     for ((_, key), rows) in got.rows.iter().filter(|(k, _)| k.0 == decided.sink) {
         let key = String::from_utf8_lossy(key.as_deref().unwrap_or_default()).into_owned();

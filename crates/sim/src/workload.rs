@@ -109,6 +109,7 @@ pub fn meter_scenario(seed: u64, size: Size) -> Scenario {
         read_letters: Arc::new(read_letters),
         expected: model.expected,
         decided: None,
+        told: Vec::new(),
         settle_ms: 0,
     }
 }

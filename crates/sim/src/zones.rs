@@ -4,7 +4,8 @@
 //! ```text
 //! tick → once → scored (infer, so that rows wait) → by_zone (rekey)                              slice zones
 //!   by_zone ┬→ all (union) → limited (own table by zone) ┬→ sim.passed, one row per accepted record
-//!   alarm  ─┘                                            └→ per_minute (window) → sim.zone    slice zones.by_zone
+//!   alarm  ─┘          │                                 └→ per_minute (window) → sim.zone    slice zones.by_zone
+//!                      └→ calls, quiet (absence, see `zone_calls`)                → sim.call, sim.quiet
 //! ```
 //!
 //! Rows of one device stay in order through the repartition topic; those of a zone come from many tasks in any order,
@@ -14,6 +15,7 @@ use crate::meter::{MeterEdge, column, extended, fields, named, predict};
 use crate::rng::Rng;
 use crate::scenario::{Expected, Feed, Letter, Scenario, Slice};
 use crate::workload::{SPEED, START_MS, Size, read_letters, read_rows};
+use crate::zone_calls::{self, CALL, Heard, QUIET};
 use arrow::array::{ArrayRef, Float64Array};
 use arrow::datatypes::{DataType, SchemaRef};
 use serde_json::json;
@@ -143,8 +145,8 @@ fn by_zone(first: &Topology) -> Topology {
             column("sum", "agg1", DataType::Float64),
         ],
     };
-    let stages = vec![
-        stage("all", vec![From::Input(1), From::Input(0)], OpSpec::Select { filter: None, otherwise: Otherwise::Drop, columns: None }, rows),
+    let mut stages = vec![
+        stage("all", vec![From::Input(1), From::Input(0)], OpSpec::Select { filter: None, otherwise: Otherwise::Drop, columns: None }, rows.clone()),
         stage(
             "limited",
             vec![From::Stage(0)],
@@ -153,6 +155,8 @@ fn by_zone(first: &Topology) -> Topology {
         ),
         stage("per_minute", vec![From::Stage(1)], window, with_system(&fields(&sums))),
     ];
+    let noted = stages.len();
+    stages.extend(zone_calls::stages(From::Stage(0), noted, &rows));
     Topology {
         name: "zones.by_zone".into(),
         state_hash: 0x7a6f_6e65_0002,
@@ -167,7 +171,7 @@ fn by_zone(first: &Topology) -> Topology {
             schema: fields(&[("zone", DataType::Utf8), ("limit", DataType::Float64), ("valid_from", DataType::Int64)]),
         }],
         stages,
-        sinks: vec![sink(PASSED, 1, "device"), sink(ZONE, 2, "zone")],
+        sinks: vec![sink(PASSED, 1, "device"), sink(ZONE, 2, "zone"), sink(CALL, noted + 1, "zone"), sink(QUIET, noted + 2, "zone")],
         dead_letters: DEAD.into(),
         dead_format: SinkFormat::Json,
         models: Vec::new(),
@@ -180,7 +184,7 @@ pub fn zone_scenario(seed: u64, size: Size) -> Scenario {
     let mut rng = Rng::derive(seed, "data");
     let topic = |name: &str, partitions: u32| TopicSpec { name: name.into(), partitions, config: Vec::new() };
     let mut topics = vec![topic(TICK, size.tasks), topic(ALARM, ZONE_TASKS), topic(LIMIT, ZONE_TASKS)];
-    topics.extend([PASSED, ZONE, DEAD].into_iter().map(|t| topic(t, 2)));
+    topics.extend([PASSED, ZONE, CALL, QUIET, DEAD].into_iter().map(|t| topic(t, 2)));
     let mut limits = Appends::new(LIMIT.into());
     for z in 0..ZONES {
         let zone = format!("z{z}");
@@ -190,6 +194,14 @@ pub fn zone_scenario(seed: u64, size: Size) -> Scenario {
     // One zone for each partition, so that no partition of alarms is ever without news for long.
     let regular: Vec<u64> = (0..ZONE_TASKS).filter_map(|p| (0..ZONES).find(|z| partition_of(format!("z{z}").as_bytes(), ZONE_TASKS) == p)).collect();
 
+    // No two rows happen at the same time: which one comes first is nothing that rules could know.
+    let mut used = BTreeSet::new();
+    let mut unused = |mut at: i64| {
+        while !used.insert(at) {
+            at -= 1;
+        }
+        at
+    };
     let (mut rules, mut feeds, mut now, mut recent) = (Rules::default(), Vec::new(), 0i64, Vec::<(String, Option<String>)>::new());
     for n in 0..size.readings {
         now += rng.range(0, 2 * size.over_ms / i64::from(size.readings.max(1)));
@@ -204,7 +216,7 @@ pub fn zone_scenario(seed: u64, size: Size) -> Scenario {
         if n % 8 == 0 {
             let zone = regular[(n / 8) as usize % regular.len()];
             let lag = if rng.chance(0.1) { rng.range(DELAY_MS, 4 * DELAY_MS) } else { rng.range(0, 5_000) };
-            let v = json!({"id": format!("a{n}"), "device": format!("alarm-{zone}"), "zone": format!("z{zone}"), "at": event - lag, "n": 1000.0});
+            let v = json!({"id": format!("a{n}"), "device": format!("alarm-{zone}"), "zone": format!("z{zone}"), "at": unused(event - lag), "n": 1000.0});
             feed(ALARM, &format!("z{zone}"), &v.to_string(), ZONE_TASKS, false, &mut rules);
             continue;
         }
@@ -225,7 +237,7 @@ pub fn zone_scenario(seed: u64, size: Size) -> Scenario {
                     8 => json!(null),
                     _ => json!(format!("z{}", number % ZONES)),
                 };
-                let v = json!({"id": format!("r{n}"), "device": device, "zone": zone, "at": event - lag, "n": rng.below(10) as f64});
+                let v = json!({"id": format!("r{n}"), "device": device, "zone": zone, "at": unused(event - lag), "n": rng.below(10) as f64});
                 (device, Some(v.to_string()))
             }
         };
@@ -259,6 +271,7 @@ pub fn zone_scenario(seed: u64, size: Size) -> Scenario {
         model_version: "model-7".into(),
         read_rows: Arc::new(read_rows),
         read_letters: Arc::new(read_letters),
+        told: zone_calls::judged(&rules.heard, rules.sure_ms()),
         expected: rules.expected,
         solver: None,
         spoil: None,
@@ -273,10 +286,16 @@ struct Rules {
     offsets: BTreeMap<(String, u32), i64>,
     newest: BTreeMap<(String, u32), i64>,
     ids: BTreeSet<String>,
+    heard: Vec<Heard>,
     expected: Expected,
 }
 
 impl Rules {
+    /// By then at least the watermarks of all tasks have come, however their inputs end.
+    fn sure_ms(&self) -> i64 {
+        self.newest.values().min().map_or(i64::MIN, |newest| newest - 2 * DELAY_MS)
+    }
+
     fn take(&mut self, topic: &str, partition: u32, value: &str, aborted: bool) {
         let next = self.offsets.entry((topic.to_string(), partition)).or_default();
         let offset = *next;
@@ -302,6 +321,11 @@ impl Rules {
         if topic == TICK && !self.ids.insert(o["id"].as_str().unwrap_or_default().to_string()) {
             return;
         }
+        let text = |name: &str| o[name].as_str().unwrap_or_default().to_string();
+        if let Some(zone) = o["zone"].as_str() {
+            let n = o["n"].as_f64().unwrap_or_default();
+            self.heard.push(Heard { zone: zone.to_string(), device: text("device"), id: text("id"), at, n });
+        }
         match o["zone"].as_str() {
             None => refuse("by_zone", "no_key"),
             Some(z) if z == format!("z{ZONES}") => refuse("limited", "unknown_zone"),
@@ -324,5 +348,6 @@ mod tests {
         let wanted = [("alarms", "too_late"), ("by_zone", "no_key"), ("limited", "unknown_zone"), ("ticks", "too_late"), ("ticks", "undecodable")];
         assert_eq!(ends.into_iter().collect::<Vec<_>>(), wanted);
         assert!(a.expected.accepted.iter().any(|p| p.starts_with(ALARM)) && a.expected.accepted.len() > 1_000);
+        assert_eq!(a.told.len(), 2);
     }
 }

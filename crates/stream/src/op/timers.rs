@@ -19,6 +19,11 @@ impl Timers {
         self.0.remove(&(at_ms, key, sub));
     }
 
+    /// The time of the first place.
+    pub(crate) fn first_ms(&self) -> Option<i64> {
+        self.0.first().map(|(at, _, _)| *at)
+    }
+
     /// Takes out every place at or before `now_ms`. The order of keys in it means nothing: sort by their bytes.
     pub(crate) fn take(&mut self, now_ms: i64) -> Vec<(i64, KeyId, i64)> {
         if self.0.first().is_none_or(|(at, _, _)| *at > now_ms) {

@@ -2,9 +2,15 @@
 //! Without `met` it is a watch on silence, which every row puts off. Each expectation ends once (or is told again
 //! while it lasts, with `repeat`), with the columns of the row that opened it.
 //!
-//! Rows of several inputs come in any order. A closing that is ahead of the watermark is remembered until that passes
-//! it: an opening that precedes it in event time may still come, and is closed at once then.
+//! Rows come in any order, and those of one input long before those of another: a run over a back-log must end each
+//! expectation as a live one does. So with the event clock, rows ahead of the watermark wait until it has passed them
+//! and then take effect in the order of their event times, between the times at which something is due: a closing that
+//! is later than the due time meets nothing, however early it was read. What is behind the watermark takes effect at
+//! once. With the processing clock rows take effect as they are read; a closing ahead of the watermark is remembered
+//! until that has passed it, as an opening that precedes it may still come.
 
+mod arrived;
+mod decide;
 mod state;
 
 use super::select::evaluate_mask;
@@ -14,10 +20,10 @@ use crate::expr::{ExprError, ExprRef};
 use crate::operator::{Context, Operator, OperatorError, SideKind, StateAccess};
 use crate::row::{RowCodec, hash_row};
 use crate::spec::{AbsenceSpec, Clock, When};
-use crate::store::KeyId;
+use arrived::{Arrived, Closes, Opens};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, SchemaRef};
-use state::{AbsenceState, Closing, Open};
+use state::{AbsenceState, Open};
 use std::sync::Arc;
 
 /// Rows in an output batch.
@@ -63,6 +69,18 @@ struct Ended {
     offset: i64,
     late: bool,
     ended_ms: i64,
+}
+
+/// What a step makes.
+#[derive(Default)]
+struct Made {
+    ended: Vec<Ended>,
+    /// What the processing clock decided.
+    told: Vec<String>,
+    /// Rows that took effect before the watermark had passed them.
+    early: usize,
+    /// Closings that are not remembered any more.
+    forgotten: usize,
 }
 
 /// What the expressions say of a batch.
@@ -128,24 +146,20 @@ impl Absence {
             codec: RowCodec::new(user_fields(&input))?,
             taken: RowCodec::new(&taken)?,
             output,
-            state: AbsenceState::new(spec.clock),
+            state: AbsenceState::default(),
             spec,
         })
     }
 
-    /// When an opening row is due, and when it is told first.
-    fn due(&self, cx: &Context, said: &Said, i: usize, opened_ms: i64) -> Option<(i64, i64)> {
+    /// When an opening row is due; `None`: its due time is null.
+    fn due(&self, cx: &Context, said: &Said, i: usize, opened_ms: i64) -> Option<i64> {
         match (&self.spec.due, self.spec.clock) {
-            (When::At(_), _) => at(&said.due, i).map(|due| (due, due)),
-            (When::After(ms), Clock::Processing) => {
-                let due = cx.now_ms.saturating_add(*ms);
-                Some((due, due))
-            }
+            (When::At(_), _) => at(&said.due, i),
+            (When::After(ms), Clock::Processing) => Some(cx.now_ms.saturating_add(*ms)),
             (When::After(ms), Clock::Event) => {
                 // A row from behind the watermark (a device that uploads its past) must not set off a watch on silence.
                 let from_ms = if self.spec.met.is_none() { opened_ms.max(cx.watermark_ms) } else { opened_ms };
-                let due = from_ms.saturating_add(*ms);
-                Some((due, due))
+                Some(from_ms.saturating_add(*ms))
             }
         }
     }
@@ -157,7 +171,7 @@ impl Absence {
         let take_columns: Vec<ArrayRef> = self.take.iter().map(|c| rows.column(*c).clone()).collect();
         let (times, offsets, late) = (times(rows), offsets(rows), late(rows));
         let (mut keyless, mut without_due, mut too_many) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut scratch, mut id, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut scratch, mut id, mut out) = (Vec::new(), Vec::new(), Made::default());
         for (i, time_ms) in times.iter().copied().enumerate() {
             let Some(key) = keys.get(i, &mut scratch) else {
                 keyless.push(i as u32);
@@ -166,58 +180,35 @@ impl Absence {
             let cancels = Said::is(&said.cancel, i);
             let closes = cancels || Said::is(&said.met, i);
             let opens = said.opens.as_ref().map_or(!closes, |o| o.value(i));
+            if !opens && !closes {
+                cx.counts.filtered += 1;
+                continue;
+            }
             let each = (!each_columns.is_empty() && write_key(&each_columns, i, &mut id)).then(|| hash_row(&id) as i64);
-            let of = self.state.of(key);
+            let mut row = Arrived { time_ms, offset: offsets[i], late: late.value(i), each, closes: None, opens: None };
             if closes {
                 let mut taken = Vec::new();
                 self.taken.write(&take_columns, i, &mut taken);
-                let closing = Closing { cancels, time_ms, offset: offsets[i], each, taken };
-                for e in self.state.closed_by(of, &closing)? {
-                    if let Some((open, row)) = self.state.remove(of, e)? {
-                        self.ended(&mut out, open, row, &closing, late.value(i));
-                    }
-                }
-                if time_ms > cx.watermark_ms && self.state.remember(key, &closing, self.spec.max_open)? {
-                    cx.decisions.push(("closing_forgotten", format!("{} remembered of one key at most", self.spec.max_open)));
-                }
+                row.closes = Some(Closes { cancels, taken });
             }
-            if !opens {
-                if closes {
+            match self.due(cx, said, i, time_ms) {
+                _ if !opens => cx.counts.folded += 1,
+                None => without_due.push(i as u32),
+                Some(_) if self.state.crowded(key, each.unwrap_or(0), self.spec.max_open) => too_many.push(i as u32),
+                Some(due_ms) => {
                     cx.counts.folded += 1;
-                } else {
-                    cx.counts.filtered += 1;
+                    let not_before_ms = match &self.spec.not_before {
+                        None => i64::MIN,
+                        Some(When::After(ms)) => time_ms.saturating_add(*ms),
+                        Some(When::At(_)) => at(&said.not_before, i).unwrap_or(i64::MIN),
+                    };
+                    let mut bytes = Vec::new();
+                    self.codec.write(&user, i, &mut bytes);
+                    row.opens = Some(Opens { due_ms, not_before_ms, row: bytes });
                 }
-                continue;
             }
-            let each = each.unwrap_or(0);
-            let Some((due_ms, next_ms)) = self.due(cx, said, i, time_ms) else {
-                without_due.push(i as u32);
-                continue;
-            };
-            let known = self.state.open(of, each)?.map(|(o, _)| o.opened_ms);
-            if known.is_none() && self.state.count(of) >= self.spec.max_open {
-                too_many.push(i as u32);
-                continue;
-            }
-            cx.counts.folded += 1;
-            if known.is_some_and(|opened| opened > time_ms) {
-                continue;
-            }
-            let not_before_ms = match &self.spec.not_before {
-                None => i64::MIN,
-                Some(When::After(ms)) => time_ms.saturating_add(*ms),
-                Some(When::At(_)) => at(&said.not_before, i).unwrap_or(i64::MIN),
-            };
-            let open = Open { opened_ms: time_ms, due_ms, next_ms, not_before_ms, repeats: 0, offset: offsets[i] };
-            let mut row = Vec::new();
-            self.codec.write(&user, i, &mut row);
-            self.state.remove(of, each)?;
-            match self.state.closing_for(key, each, &open, closes)? {
-                // It came before.
-                Some(closing) => self.ended(&mut out, open, row, &closing, late.value(i)),
-                // At once what is due already: what becomes of it must not depend on where a batch ends.
-                None if self.spec.clock == Clock::Event && open.next_ms <= cx.watermark_ms => self.tell(cx, &mut out, of, each, open, &row),
-                None => self.state.put(of, each, &open, &row),
+            if row.opens.is_some() || row.closes.is_some() {
+                self.arrive(cx, &mut out, key, row)?;
             }
         }
         end_without_key(cx, rows, keyless)?;
@@ -226,60 +217,15 @@ impl Absence {
         self.emit(cx, out)
     }
 
-    fn ended(&self, out: &mut Vec<Ended>, open: Open, row: Vec<u8>, closing: &Closing, late: bool) {
-        let (how, wanted) = if closing.cancels { ("cancelled", self.spec.emit.cancelled) } else { ("met", self.spec.emit.met) };
-        if wanted {
-            let (time_ms, taken) = (closing.time_ms, Some(closing.taken.clone()));
-            out.push(Ended { how, open, row, taken, time_ms, offset: closing.offset, late, ended_ms: time_ms });
+    fn emit(&self, cx: &mut Context, made: Made) -> Result<(), OperatorError> {
+        if made.early > 0 {
+            cx.decisions.push(("decided_early", format!("{} rows: more than {} of a key were ahead of the watermark", made.early, self.spec.max_open)));
         }
-    }
-
-    /// Tells what is due.
-    fn fire(&mut self, cx: &mut Context) -> Result<Vec<Ended>, OperatorError> {
-        let mut out = Vec::new();
-        for due in self.state.take_due(cx.watermark_ms, cx.now_ms)? {
-            if let Some((open, row)) = self.state.remove(due.key, due.each)? {
-                self.tell(cx, &mut out, due.key, due.each, open, &row);
-            }
+        if made.forgotten > 0 {
+            cx.decisions.push(("closing_forgotten", format!("{}: {} of one key are remembered at most", made.forgotten, self.spec.max_open)));
         }
-        Ok(out)
-    }
-
-    /// Tells that nothing came; what is told again stays.
-    fn tell(&mut self, cx: &mut Context, out: &mut Vec<Ended>, key: KeyId, each: i64, mut open: Open, row: &[u8]) {
-        let limit_ms = match self.spec.clock {
-            Clock::Event => cx.watermark_ms,
-            Clock::Processing => cx.now_ms,
-        };
-        let until_ms = open.due_ms.max(open.opened_ms).saturating_add(self.spec.give_up_ms);
-        while open.next_ms <= limit_ms {
-            if self.spec.emit.absent {
-                self.absent(cx, out, key, &open, row, open.next_ms);
-            }
-            let Some(every_ms) = self.spec.repeat_ms else { return };
-            open.repeats += 1;
-            open.next_ms = open.next_ms.saturating_add(every_ms);
-            if open.next_ms > until_ms {
-                return;
-            }
-        }
-        self.state.put(key, each, &open, row);
-    }
-
-    fn absent(&self, cx: &mut Context, out: &mut Vec<Ended>, key: KeyId, open: &Open, row: &[u8], fired_ms: i64) {
-        let (time_ms, ended_ms) = match self.spec.clock {
-            Clock::Event => (fired_ms, fired_ms),
-            Clock::Processing => {
-                let key = String::from_utf8_lossy(self.state.key_bytes(key)).into_owned();
-                cx.decisions.push(("absent", format!("{key} opened {} due {} told {}", open.opened_ms, open.due_ms, cx.now_ms)));
-                (open.opened_ms.max(cx.watermark_ms), cx.now_ms)
-            }
-        };
-        out.push(Ended { how: "absent", open: *open, row: row.to_vec(), taken: None, time_ms, offset: open.offset, late: false, ended_ms });
-    }
-
-    fn emit(&self, cx: &mut Context, ended: Vec<Ended>) -> Result<(), OperatorError> {
-        for part in ended.chunks(OUTPUT_ROWS) {
+        cx.decisions.extend(made.told.into_iter().map(|told| ("absent", told)));
+        for part in made.ended.chunks(OUTPUT_ROWS) {
             let mut columns = self.codec.decode(part.iter().map(|e| e.row.as_slice()))?;
             let mut taken = self.taken.decoder();
             for e in part {
@@ -311,8 +257,9 @@ impl Operator for Absence {
     }
 
     fn advance(&mut self, cx: &mut Context) -> Result<(), OperatorError> {
-        let ended = self.fire(cx)?;
-        self.emit(cx, ended)
+        let mut out = Made::default();
+        self.go_on(cx, &mut out)?;
+        self.emit(cx, out)
     }
 
     fn state(&mut self) -> Option<&mut dyn StateAccess> {
