@@ -169,6 +169,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         create_inputs(topologies.iter().flatten(), log.as_ref())?;
     }
     let models = Models::default();
+    crate::edge_route::put_solvers(&models);
     let store = ModelStore::new(c.data.join("models"));
     for model in MODELS {
         if let Some(version) = store.current(model)? {
