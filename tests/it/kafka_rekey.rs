@@ -75,7 +75,7 @@ stages:
     rekey: {{ key: site_id, partitions: {TASKS} }}
   - id: visits_by_site
     from: visits
-    rekey: site_id
+    rekey: {{ key: site_id, partitions: {TASKS} }}
   - id: hourly
     from: by_site
     group_by: site_id
