@@ -11,7 +11,7 @@ use crate::{Api, Status};
 
 /// Event clock of the fixture.
 pub(crate) const NOW_MS: i64 = 1_700_000_100_000;
-const OBSERVED_MS: i64 = NOW_MS - 2_500;
+pub(crate) const OBSERVED_MS: i64 = NOW_MS - 2_500;
 
 pub(crate) struct FakeStatus {
     pub(crate) readiness: Mutex<Readiness>,
