@@ -235,7 +235,7 @@ fn a_citys_day_becomes_plans_that_the_checker_accepts_and_changes_that_explain()
 
 #[test]
 fn the_same_day_again_gives_the_same_plans() {
-    let config = CityConfig { bins: 24, trucks: 2, ..small_city() };
+    let config = CityConfig { trucks: 2, ..small_city() };
     let run = || {
         let models = Models::default();
         edge_route::put_solvers(&models);
@@ -251,7 +251,7 @@ fn the_same_day_again_gives_the_same_plans() {
 
 #[test]
 fn without_the_search_plans_come_from_the_fallback_and_are_checked_too() {
-    let config = CityConfig { bins: 24, trucks: 2, ..small_city() };
+    let config = CityConfig { trucks: 2, ..small_city() };
     let (heard, models) = (Heard::default(), Models::default());
     models.put_solver(edge_route::SOLVER, Arc::new(Broken));
     let quick = edge_route::solvers().into_iter().find(|s| s.name() == edge_route::QUICK_SOLVER).unwrap();

@@ -353,42 +353,42 @@ fn topics_and_variables() {
     check(
         "topology: Test\nsources:\n  readings: { topic: bin.telemtry, event_time: observed_at }\n  others: { topic: bin.telemetry, key: source, event_time: observedAt, lateness: late }\nsinks:\n  out: { from: \"${WHERE_FROM}\", format: xml }\n",
         expect![[r#"
-        t.yaml:1:11: `Test` cannot name a topology
-          1 | topology: Test
-            |           ^
-          hint: small letters, digits and `-`, at most 60: topics and state are named after it
-        t.yaml:3:22: no schema for topic `bin.telemtry`
-          3 |   readings: { topic: bin.telemtry, event_time: observed_at }
-            |                      ^
-          hint: did you mean `bin.telemetry` or `bin.alert`?
-        t.yaml:4:40: topic `bin.telemetry` is keyed by `device_id`, not `source`
-          4 |   others: { topic: bin.telemetry, key: source, event_time: observedAt, lateness: late }
-            |                                        ^
-          hint: key: device_id
-        t.yaml:4:60: unknown column `observedAt`
-          4 |   others: { topic: bin.telemetry, key: source, event_time: observedAt, lateness: late }
-            |                                                            ^
-          hint: did you mean `observed_at`?
-        t.yaml:4:82: `late` is not a lateness rule
-          4 |   others: { topic: bin.telemetry, key: source, event_time: observedAt, lateness: late }
-            |                                                                                  ^
-          hint: `watermark`, or `{ per_key: 72h }`
-        t.yaml:6:3: no schema for topic `out`
-          6 |   out: { from: "${WHERE_FROM}", format: xml }
-            |   ^
-          hint: there are `bin.alert`, `bin.features`, `bin.forecast`, `bin.telemetry`, `collection.event`, `consent.event`, `container.event`, `contamination.event`, … (53 in all) without a schema only `format: json` is possible
-        t.yaml:6:16: the environment variable WHERE_FROM is not set
-          6 |   out: { from: "${WHERE_FROM}", format: xml }
-            |                ^
-          hint: set it, or give a default: ${WHERE_FROM:-default}
-        t.yaml:6:16: unknown stage or source ``
-          6 |   out: { from: "${WHERE_FROM}", format: xml }
-            |                ^
-          hint: one of `others`, `readings`
-        t.yaml:6:41: unknown format `xml`
-          6 |   out: { from: "${WHERE_FROM}", format: xml }
-            |                                         ^
-          hint: one of `avro`, `json`"#]],
+            t.yaml:1:11: `Test` cannot name a topology
+              1 | topology: Test
+                |           ^
+              hint: small letters, digits and `-`, at most 60: topics and state are named after it
+            t.yaml:3:22: no schema for topic `bin.telemtry`
+              3 |   readings: { topic: bin.telemtry, event_time: observed_at }
+                |                      ^
+              hint: did you mean `bin.telemetry` or `bin.alert`?
+            t.yaml:4:40: topic `bin.telemetry` is keyed by `device_id`, not `source`
+              4 |   others: { topic: bin.telemetry, key: source, event_time: observedAt, lateness: late }
+                |                                        ^
+              hint: key: device_id
+            t.yaml:4:60: unknown column `observedAt`
+              4 |   others: { topic: bin.telemetry, key: source, event_time: observedAt, lateness: late }
+                |                                                            ^
+              hint: did you mean `observed_at`?
+            t.yaml:4:82: `late` is not a lateness rule
+              4 |   others: { topic: bin.telemetry, key: source, event_time: observedAt, lateness: late }
+                |                                                                                  ^
+              hint: `watermark`, or `{ per_key: 72h }`
+            t.yaml:6:3: no schema for topic `out`
+              6 |   out: { from: "${WHERE_FROM}", format: xml }
+                |   ^
+              hint: there are `bin.alert`, `bin.features`, `bin.forecast`, `bin.telemetry`, `collection.event`, `consent.event`, `container.event`, `contamination.event`, … (54 in all) without a schema only `format: json` is possible
+            t.yaml:6:16: the environment variable WHERE_FROM is not set
+              6 |   out: { from: "${WHERE_FROM}", format: xml }
+                |                ^
+              hint: set it, or give a default: ${WHERE_FROM:-default}
+            t.yaml:6:16: unknown stage or source ``
+              6 |   out: { from: "${WHERE_FROM}", format: xml }
+                |                ^
+              hint: one of `others`, `readings`
+            t.yaml:6:41: unknown format `xml`
+              6 |   out: { from: "${WHERE_FROM}", format: xml }
+                |                                         ^
+              hint: one of `avro`, `json`"#]],
     );
 }
 

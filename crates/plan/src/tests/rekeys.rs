@@ -217,7 +217,7 @@ fn a_union_may_fill_what_an_input_lacks_with_nulls() {
     let told = errors(&file(&WIDE.replace("{ outcome: outcome }", "{ level: outcome }"), "  all.seen: { from: all, format: json }\n"));
     assert!(told.contains("column `level` is number before `visits` and text in it"), "{told}");
     let told = errors(&file(
-        &format!("{WIDE}  - id: once\n    from: all\n    dedup: {{ key: id, by: id, keep: 1d }}\n"),
+        &format!("{}  - id: once\n    from: all\n    dedup: {{ key: id, by: id, keep: 1d }}\n", WIDE.replace("id: container_id", "id: site_id")),
         "  all.seen: { from: once, format: json }\n",
     ));
     assert!(told.contains("(several keys)"), "state by key needs a rekey first: {told}");

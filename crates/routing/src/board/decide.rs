@@ -96,6 +96,7 @@ fn one(memo: &mut Memo, decided: &mut Decided, area: &str, d: &Decision) -> Resu
             };
             for (_, site) in route.sites() {
                 lock(memo, site, vehicle, None);
+                keep(memo, site);
                 decided.sites.insert(site.to_owned(), cause.clone());
             }
         }
@@ -103,7 +104,7 @@ fn one(memo: &mut Memo, decided: &mut Decided, area: &str, d: &Decision) -> Resu
             let of = of_stop(site).map(|r| r.vehicle_id.clone());
             let Some(vehicle) = vehicle.clone().or(of) else { return Err(("unknown_stop", format!("the plan has no stop {site}, and no vehicle is named"))) };
             lock(memo, site, &vehicle, None);
-            memo.excluded.remove(site);
+            keep(memo, site);
             decided.sites.insert(site.clone(), cause);
         }
         ("unlocked", Some(site), _) => {
@@ -115,7 +116,9 @@ fn one(memo: &mut Memo, decided: &mut Decided, area: &str, d: &Decision) -> Resu
             decided.sites.insert(site.clone(), cause);
         }
         ("unlocked", None, Some(vehicle)) => {
-            memo.locks.retain(|l| l.vehicle_id != *vehicle);
+            for lock in memo.locks.extract_if(.., |l| l.vehicle_id == *vehicle) {
+                memo.kept.remove(&lock.site_id);
+            }
             decided.vehicles.insert(vehicle.clone(), cause);
         }
         ("edited" | "manual_override", ..) => {
@@ -123,7 +126,7 @@ fn one(memo: &mut Memo, decided: &mut Decided, area: &str, d: &Decision) -> Resu
             let from = of_stop(&site);
             let vehicle = d.vehicle_id.clone().or(from.map(|r| r.vehicle_id.clone())).ok_or(("incomplete_decision", "it names no vehicle".to_string()))?;
             edit(memo, &seen.plan, &site, &vehicle, d.position)?;
-            memo.excluded.remove(&site);
+            keep(memo, &site);
             decided.sites.insert(site, cause.clone());
             decided.vehicles.insert(vehicle, cause);
         }
@@ -136,6 +139,12 @@ fn one(memo: &mut Memo, decided: &mut Decided, area: &str, d: &Decision) -> Resu
 fn lock(memo: &mut Memo, site: &str, vehicle: &str, order: Option<u32>) {
     memo.locks.retain(|l| l.site_id != site);
     memo.locks.push(Lock { site_id: site.to_owned(), vehicle_id: vehicle.to_owned(), order });
+}
+
+/// Where a person wants a stop, it is served, whether it pays or not: a lock that could be dropped would keep nothing.
+fn keep(memo: &mut Memo, site: &str) {
+    memo.excluded.remove(site);
+    memo.kept.insert(site.to_owned());
 }
 
 /// A stop gets a place of its own: what stands before it in that route keeps its order, or it would not be that place any more.

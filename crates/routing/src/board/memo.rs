@@ -61,7 +61,7 @@ pub struct Memo {
     pub(super) locks: Vec<Lock>,
     /// Sites that a person took off the day's plan.
     pub(super) excluded: BTreeSet<String>,
-    /// Sites that must not leave the plan again: a person refused that.
+    /// Sites that must not leave the plan: a person locked or placed them, or refused to drop them.
     pub(super) kept: BTreeSet<String>,
     /// Signatures of changes that a person refused.
     pub(super) refused: BTreeSet<String>,
