@@ -166,7 +166,7 @@ fn an_area_shows_its_plan_its_proposal_and_what_was_driven() {
     assert!(page.text("#route-rows li[data-vehicle=truck-2]").contains("2 stops, not set out yet"));
     let figures = page.text(".plan-figures");
     for wanted in
-        ["2 trucks · 5 stops · 18.0 km · 2 h 00 paid · €100", "1 of 5 stops done · 1 missed · 3 to go · 1 of 2 trucks out", "Driven by 07:31: 5.4 km of 9.0 km"]
+        ["2 trucks · 5 stops · 18.0 km · 2 h 00 paid · €100", "1 of 5 done · 1 missed · 3 to go · 1 of 2 trucks out", "Driven by 07:31: 5.4 km of 9.0 km"]
     {
         assert!(figures.contains(wanted), "{wanted} is missing: {figures}");
     }

@@ -37,6 +37,13 @@ function reasons(drivers) {
   );
 }
 
+// The strongest, and the next one where both have room.
+function inShort(drivers) {
+  const [first, second] = drivers.map(reasonText);
+  if (!first) return 'no reasons told';
+  return second && first.length + second.length < 44 ? `${first} · ${second}` : first;
+}
+
 const lineage = (risk) => element('p', { class: 'lineage', title: risk.prediction_id, text: [`said ${ago(risk.observed_ms, store.eventNowMs)}`, risk.rung, risk.model_version].filter(Boolean).join(' · ') });
 
 function customerMore(box, { risk }) {
@@ -95,7 +102,7 @@ function list(id, empty, more, describe) {
       setText(row.tag, told.tag);
       row.tag.dataset.kind = told.kind;
       row.tag.hidden = !told.tag;
-      setText(row.note, item.risk.drivers.slice(0, 2).map(reasonText).join(' · ') || 'no reasons told');
+      setText(row.note, inShort(item.risk.drivers));
       setText(row.todo, told.todo);
       setText(row.value, chance(item.risk.risk));
       row.fill.style.width = `${Math.min(100, (item.risk.risk ?? 0) * 100)}%`;

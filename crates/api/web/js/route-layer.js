@@ -80,14 +80,14 @@ export function drawStops(context, view) {
       if (stop.kind !== 'site') continue;
       context.beginPath();
       context.globalAlpha = isServed(stop) ? 0.55 : 1;
-      context.arc(x, y, isServed(stop) ? 6 : 8, 0, 2 * Math.PI);
+      context.arc(x, y, isServed(stop) ? 5 : 8, 0, 2 * Math.PI);
       context.fillStyle = colourOfVehicle(opened.vehicle_id);
       context.strokeStyle = '#ffffff';
       context.lineWidth = 2;
       context.fill();
       context.stroke();
       context.fillStyle = '#ffffff';
-      context.fillText(isServed(stop) ? '✓' : String(index), x, y + 3.5);
+      if (!isServed(stop)) context.fillText(String(index), x, y + 3.5);
     }
     context.globalAlpha = 1;
   }

@@ -102,7 +102,7 @@ function draw(area) {
   const focus = box.contains(document.activeElement) ? (document.activeElement.dataset.key ?? document.activeElement.id) : null;
   const note = byId('decision-note')?.value;
   const opened = new Set([...box.querySelectorAll('details[open][data-key]')].map((details) => details.dataset.key));
-  setText('routes-note', plan ? `${plan.plan_id}, version ${plan.plan_version}, ${plan.state}${plan.rung && plan.rung !== 'model' ? ` (${plan.rung})` : ''}` : '');
+  setText('routes-note', plan ? `${plan.plan_id}, version ${plan.plan_version}, ${plan.state}${plan.rung && plan.rung !== 'model' ? ` (${plan.rung})` : ''} · times of ${plan.time_zone.split('/').pop().replaceAll('_', ' ')}` : '');
   const choices = Object.keys(NAMES).filter((name) => area[name]);
   const choice = element('div', { class: 'choice', role: 'group', 'aria-label': 'Which plan' });
   for (const name of choices) {
@@ -136,9 +136,13 @@ function summary(plan) {
   else {
     const progress = progressOf(over() ? out : plan.routes, over());
     box.append(element('p', { id: 'plan-driven' }, element('b', { text: stopsText(progress) }), over() ? '' : ` · ${out.length} of ${plan.routes.length} trucks out`));
-    const { told, drivenM, plannedM } = progressOf(out, false);
+    // Of trucks that set out with something: only there is one to be compared with the other.
+    const compared = out.filter(({ driven }) => driven?.planned_m || driven?.stops_planned);
+    const without = out.filter((route) => route.driven && !compared.includes(route)).length;
+    const { drivenM, plannedM } = progressOf(compared, false);
     const by = over() ? 'Driven' : `Driven by ${timeIn(plan.time_zone, plan.observed_at)}`;
-    if (told) box.append(element('p', { class: 'muted', text: `${by}: ${km(drivenM)} of ${km(plannedM)}, ${againstText(progressOf(out, false))}`, title: 'Against what the trucks set out with, as of when this version was made' }));
+    const parts = [compared.length ? `${by}: ${km(drivenM)} of ${km(plannedM)}, ${againstText(progressOf(compared, false))}` : '', without ? `${without} of them set out before there was a plan` : ''];
+    if (compared.length || without) box.append(element('p', { class: 'muted', text: parts.filter(Boolean).join(' · '), title: 'Against what the trucks set out with, as of when this version was made' }));
   }
   return box;
 }
@@ -161,7 +165,7 @@ function routeRow(area, plan, route) {
       'span',
       { class: 'row-right' },
       element('span', { class: 'row-value', text: out && progress.told ? kmDriven(progress) : km(route.distance_m) }),
-      element('span', { class: 'row-note', text: out && progress.told ? kmPlanned(progress) : `${timeIn(plan.time_zone, route.starts_at)} – ${timeIn(plan.time_zone, route.ends_at)}` }),
+      element('span', { class: 'row-note', text: out && progress.told ? kmPlanned(progress) : `planned ${timeIn(plan.time_zone, route.starts_at)} – ${timeIn(plan.time_zone, route.ends_at)}` }),
       out ? progressBar(progress) : '',
     ),
   );
