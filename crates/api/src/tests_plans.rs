@@ -98,6 +98,15 @@ async fn what_crews_reported_since_a_plan_was_made_is_told_with_its_stops() {
     fixture.put("collection.event", came("v9", "partial"));
     let (so_far, visit) = told(&fixture).await;
     assert_eq!(so_far, json!({"sites": 1, "served": 1, "not_served": 0, "to_go": 0}));
+    // Emptied in the morning, and due again in a plan that was made since: that stop lies ahead.
+    let mut again = plan(5, "accepted");
+    (again["valid_to"], again["routes"][0]["stops"][1]["reason"]) = (json!(crate::fixture::OBSERVED_MS * 2), json!("ticket"));
+    let mut later = Fixture::filled();
+    later.put("collection.event", came("v9", "served"));
+    later.put_at("route.plan", again, crate::fixture::OBSERVED_MS + 60_000);
+    assert_eq!(told(&later).await.0["to_go"], 1, "another crew's emptying before the plan was made");
+    later.put("collection.event", came("v1", "served"));
+    assert_eq!(told(&later).await.0["served"], 1, "its own report may be older than the plan");
     assert_eq!((&visit["vehicle_id"], &visit["at"]), (&json!("v9"), &json!(crate::fixture::OBSERVED_MS)));
 }
 

@@ -1,7 +1,8 @@
 //! What has been done of a plan so far. A plan's own figures are those of the moment when it was made, and a day that goes as
 //! planned makes no new one: what crews reported since is added to its stops when it is read.
 //!
-//! Of a stop that the plan itself tells as driven the plan is believed. It has no reason, since nobody chose it, and is over.
+//! Of a stop that the plan itself tells as driven the plan is believed. It has no reason, since nobody chose it, and is over. Of a
+//! stop that lay ahead, what was done before the plan was made says nothing: the site may be due again, or for other containers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -11,6 +12,9 @@ use ws_views::{Keyspace, Part, Record, ViewKey};
 
 use crate::ApiError;
 use crate::state::ApiState;
+
+/// A crew's own report may be so much older than the plan and unknown to it.
+const UNHEARD_MS: i64 = 3_600_000;
 
 /// Adds to every site stop of a plan its `visit` (`outcome`, `at`, `vehicle_id`, `reason`; null before anybody came), and to every
 /// route `so_far`: its sites, how many of them are `served`, were visited in vain (`not_served`) and are left (`to_go`).
@@ -32,7 +36,7 @@ pub(crate) async fn add(state: &ApiState, tenant: &str, plan: &mut Value) -> Res
             let leaves_ms = time(stop, "leaves_at").filter(|ms| set_out && *ms <= made_ms && stop["reason"].is_null());
             let visit = match leaves_ms {
                 Some(ms) => Some(json!({"outcome": "served", "at": ms, "vehicle_id": vehicle, "reason": null})),
-                None => visits.get(site.as_str()).and_then(|record| last(record, from_ms..end_ms, &vehicle)),
+                None => visits.get(site.as_str()).and_then(|record| last(record, from_ms.max(made_ms - UNHEARD_MS)..end_ms, made_ms, &vehicle)),
             };
             match visit.as_ref().map(|visit| served_there(&visit["outcome"])) {
                 Some(true) => served.insert(site.clone()),
@@ -61,9 +65,11 @@ fn served_there(outcome: &Value) -> bool {
 }
 
 /// What was done at a site in a time: an emptying by whichever vehicle, else this one's visit in vain. Another crew's visit in
-/// vain says nothing about a stop that is still ahead.
-fn last(record: &Record, times: Range<i64>, vehicle: &str) -> Option<Value> {
-    let of = |part| record.document(part).filter(|visit| visit["observed_at"].as_i64().is_some_and(|at_ms| times.contains(&at_ms)));
+/// vain says nothing about a stop that is still ahead, nor does what others did before the plan was made.
+fn last(record: &Record, times: Range<i64>, made_ms: i64, vehicle: &str) -> Option<Value> {
+    let counts =
+        |visit: &&Value| visit["observed_at"].as_i64().is_some_and(|at_ms| times.contains(&at_ms) && (at_ms >= made_ms || visit["vehicle_id"] == vehicle));
+    let of = |part| record.document(part).filter(counts);
     let visit = of(Part::Served).or_else(|| of(Part::NotServed).filter(|visit| visit["vehicle_id"] == vehicle))?;
     Some(json!({"outcome": visit["outcome"], "at": visit["observed_at"], "vehicle_id": visit["vehicle_id"], "reason": visit["reason"]}))
 }

@@ -51,20 +51,28 @@ fn route(vehicle: &str, sites: &[Site], depot: &str, dump: &str, from_ms: i64, s
     let (planned, distance_m) = (sites.len() as f64, 3_000.0 + 1_150.0 * sites.len() as f64);
     let served = (planned * share) as i64;
     let late = served / 6;
+    // What a plan tells as driven has no reason.
+    for (_, stop) in stops.iter_mut().filter(|stop| stop["kind"] == "site").enumerate().filter(|(n, _)| (*n as i64) < served && *n != BLOCKED) {
+        stop["reason"] = Value::Null;
+    }
     let driven = json!({"stops_planned": sites.len(), "stops_served": served, "stops_late": late, "stops_not_done": sites.len() as i64 - served, "stops_extra": served % 3 / 2,
         "planned_m": distance_m, "driven_m": distance_m * share * 1.04, "planned_s": (at_ms + 2_400_000 - from_ms) / 1_000, "driven_s": 9_000.0});
     json!({"vehicle_id": vehicle, "shift_id": format!("shift-{vehicle}"), "start_facility_id": depot, "end_facility_id": depot, "starts_at": from_ms, "ends_at": at_ms + 2_400_000,
         "distance_m": distance_m, "stops": stops, "driven": if share > 0.0 { driven } else { Value::Null }})
 }
 
+/// Which stop of every route was blocked.
+const BLOCKED: usize = 3;
+
 /// What the crew of a route has reported: the first stops are done, the fourth was blocked.
 fn collections(route: &Value) -> Vec<(&'static str, Value)> {
     let done = route["driven"]["stops_served"].as_u64().unwrap_or(0) as usize;
     let sites = route["stops"].as_array().into_iter().flatten().filter(|stop| stop["kind"] == "site");
     let event = |(n, stop): (usize, &Value)| {
-        let (outcome, reason) = if n == 3 { ("skipped", json!("blocked")) } else { ("served", Value::Null) };
+        let (outcome, reason) = if n == BLOCKED { ("skipped", json!("blocked")) } else { ("served", Value::Null) };
+        let at_ms = if n == BLOCKED { now_ms() - 1_800_000 } else { stop["leaves_at"].as_i64().unwrap_or(0) };
         let of = json!({"site_id": stop["site_id"], "container_id": stop["container_ids"][0], "vehicle_id": route["vehicle_id"], "outcome": outcome, "reason": reason});
-        ("collection.event", with(base(stop["leaves_at"].as_i64().unwrap_or(0) + 60_000 * (n as i64 % 4)), of))
+        ("collection.event", with(base(at_ms), of))
     };
     sites.take(done).enumerate().map(event).collect()
 }

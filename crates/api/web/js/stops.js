@@ -63,7 +63,7 @@ function stopRow(area, route, stop, index) {
     became(stop, route, plan.time_zone),
     site && !served ? why(stop.reason) : { disposal: 'empties', depot: index ? 'ends' : 'starts', lunch: '' }[stop.kind],
     site && stop.container_ids?.length ? `${stop.container_ids.length} ${stop.container_ids.length === 1 ? 'bin' : 'bins'}` : '',
-    Number.isFinite(stop.load_kg) && stop.load_kg > 0 ? `load ${count(stop.load_kg)} kg` : '',
+    Number.isFinite(stop.load_kg) && stop.load_kg > 0 ? `load\u00a0${count(stop.load_kg)}\u00a0kg` : '',
   ];
   const tag = (kind, text) => element('span', { class: 'tag', 'data-kind': kind, text });
   const row = element(

@@ -112,7 +112,10 @@ fn locked_stops_stay_edited_ones_move_and_both_are_shown() {
     let stop = |said: &Said, site: &str| {
         let routes = said.plan()["routes"].as_array().unwrap().clone();
         let found = routes.iter().flat_map(|r| r["stops"].as_array().unwrap().iter().map(move |s| (r["vehicle_id"].clone(), s.clone())));
-        found.into_iter().find(|(_, s)| s["site_id"] == site).unwrap_or_else(|| panic!("{site} is served: {} {}", said.plan()["routes"], said.plan()["skipped"]))
+        found
+            .into_iter()
+            .find(|(_, s)| s["site_id"] == site)
+            .unwrap_or_else(|| panic!("{site} is served: {} {}", said.plan()["routes"], said.plan()["skipped"]))
     };
     let (vehicle, shown) = stop(&second, &locked);
     assert_eq!((vehicle.as_str(), shown["locked"].as_bool()), (Some(truck), Some(true)), "a lock is told with the plan");
