@@ -13,6 +13,8 @@ use crate::support::cdp::Page;
 const SOON: Duration = Duration::from_secs(20);
 /// Training on two busy cores.
 const TRAINED: Duration = Duration::from_secs(240);
+/// A plan's search on two busy cores.
+const PLANNED: Duration = Duration::from_secs(240);
 
 /// Where pictures stay, to be looked at.
 pub fn pictures() -> PathBuf {
@@ -38,6 +40,7 @@ fn the_page_shows_a_living_city() {
     the_lists(&mut page, &app);
     a_bin(&mut page, &app);
     the_keyboard_and_a_link(&mut page, &app);
+    a_route(&mut page, &app);
 
     let foreign: Vec<&String> = page.asked.iter().filter(|url| !url.starts_with(&app.url) && *url != "about:blank" && !url.starts_with("data:")).collect();
     assert!(foreign.is_empty(), "the page asks others: {foreign:?}");
@@ -105,6 +108,27 @@ fn the_lists(page: &mut Page, app: &App) {
     page.wait("document.querySelectorAll('#truck-rows .row').length === 8", SOON);
     page.click("#tab-next");
     page.wait("document.querySelectorAll('#next-rows .row').length > 10", SOON);
+}
+
+/// A plan as the API tells it, with what its crews have done.
+fn a_route(page: &mut Page, app: &App) {
+    page.click("#tab-routes");
+    page.wait("document.querySelectorAll('#route-rows > li').length > 0", PLANNED);
+    // Plans move on while they are read: asked until both tell of the same version.
+    app.wait_for("a plan on the page as the API tells it", SOON, |app| {
+        let area = page.value("document.querySelector('#area').value.split('/').slice(1).join('/')");
+        let plan = app.get_json(&format!("/v1/plans/{}", area.as_str()?))["in_force"].clone();
+        let routes = plan["routes"].as_array()?.clone();
+        let same = page.text("#routes-note").contains(&format!("{}, version {},", plan["plan_id"].as_str()?, plan["plan_version"]));
+        let shown = routes.iter().all(|route| {
+            let sites = count(&route["so_far"], "sites");
+            assert_eq!(sites, ["served", "not_served", "to_go"].iter().map(|name| count(&route["so_far"], name)).sum::<u64>(), "{route:#}");
+            let text = page.text(&format!("#route-rows li[data-vehicle={}]", route["vehicle_id"]));
+            text.contains(&format!("of {sites} done")) || text.contains(&format!("{sites} stops, not set out yet"))
+        });
+        (same && shown && page.number_of("#route-rows > li") == routes.len() as u64).then_some(())
+    });
+    page.picture(&pictures().join("demo-routes.png"));
 }
 
 /// A click in the list opens a bin: level, uncertainty, who answered, the picture of what is ahead.

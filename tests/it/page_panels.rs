@@ -116,6 +116,8 @@ fn risks_tell_how_likely_why_and_what_to_do() {
     // Arrow keys lead along the tabs.
     page.click("#tab-trucks");
     page.press("ArrowRight");
+    page.wait("!document.querySelector('#panel-routes').hidden", SOON);
+    page.press("ArrowRight");
     page.wait("!document.querySelector('#panel-risks').hidden", SOON);
     page.wait("document.querySelectorAll('#customer-rows .row').length === 3", SOON);
     let names = page.value("[...document.querySelectorAll('#customer-rows .name')].map((e) => e.textContent)");

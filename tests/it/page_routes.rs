@@ -82,8 +82,19 @@ fn fill(made: &mut Made) {
         made.put("vehicle.position", MINUTE_MS, json!({"vehicle_id": truck, "latitude_deg": 52.21, "longitude_deg": 10.51}));
     }
     made.put("route.plan", 9 * MINUTE_MS, in_force());
+    // Reported since the plan was made: the first stop is done, the second was blocked.
+    collected(made, "s1", "truck-1", "served", Value::Null);
+    collected(made, "s2", "truck-1", "skipped", json!("blocked"));
     propose(made, MINUTE_MS, 3);
     made.put("route.problem", MINUTE_MS, json!({"planning_area_id": "north", "plan_id": PLAN, "plan_version": 3, "event_id": "x", "code": "unknown_site", "entity_kind": "ticket", "entity_id": "t-9", "detail": "ticket t-9 names a site that does not exist"}));
+}
+
+fn collected(made: &mut Made, site: &str, vehicle: &str, outcome: &str, reason: Value) {
+    made.put(
+        "collection.event",
+        MINUTE_MS,
+        json!({"site_id": site, "container_id": format!("c-{site}"), "vehicle_id": vehicle, "outcome": outcome, "reason": reason}),
+    );
 }
 
 fn changes(version: i64) -> Vec<Value> {
@@ -114,7 +125,7 @@ fn propose(made: &mut Made, ago_ms: i64, version: i64) {
 
 fn ready(made: &Made) -> Option<Page> {
     let mut page = opened(made, "#routes")?;
-    page.wait("document.querySelectorAll('#route-rows > li').length === 2", SOON);
+    page.wait("document.querySelectorAll('#route-rows > li').length === 2 && !document.querySelector('#accept').disabled", SOON);
     Some(page)
 }
 
@@ -149,11 +160,16 @@ fn an_area_shows_its_plan_its_proposal_and_what_was_driven() {
         assert!(proposal.contains(wanted), "{wanted} is missing:\n{proposal}");
     }
     let first = page.text("#route-rows li[data-vehicle=truck-1]");
-    for wanted in ["2 of 3 served", "1 late", "1 not done", "5.4 km", "of 9.0 km"] {
+    for wanted in ["1 of 3 done · 1 missed · 1 to go", "25 min of 40 min", "1 late", "5.4 km", "of 9.0 km"] {
         assert!(first.contains(wanted), "{wanted} is missing: {first}");
     }
     assert!(page.text("#route-rows li[data-vehicle=truck-2]").contains("2 stops, not set out yet"));
-    assert!(page.text("#plan-driven").contains("2 of 3 served"));
+    let figures = page.text(".plan-figures");
+    for wanted in
+        ["2 trucks · 5 stops · 18.0 km · 2 h 00 paid · €100", "1 of 5 done · 1 missed · 3 to go · 1 of 2 trucks out", "Driven by 07:31: 5.4 km of 9.0 km"]
+    {
+        assert!(figures.contains(wanted), "{wanted} is missing: {figures}");
+    }
     assert_eq!(page.text(".left-out summary"), "1 site left out, and why");
 
     // The map: lines in the trucks' colours while routes are looked at, or when the legend says so.
@@ -172,8 +188,14 @@ fn an_area_shows_its_plan_its_proposal_and_what_was_driven() {
     page.wait("document.querySelectorAll('#route-rows .stops .stop').length === 5", SOON);
     let stops = page.value("[...document.querySelectorAll('#route-rows .stops .name')].map((e) => e.textContent)");
     assert_eq!(stops, json!(["Depot", "Market", "Harbour", "School", "Depot"]));
-    assert!(page.text("#route-rows .stop[data-site=s2]").contains("locked") && page.text("#route-rows .stop[data-site=s2]").contains("Unlock"));
-    assert_eq!(page.text("#route-rows .stop[data-site=s1] .when"), "05:50");
+    let second = page.text("#route-rows .stop[data-site=s2]");
+    assert!(second.contains("locked") && second.contains("Unlock") && second.contains("missed") && second.contains("07:39 not emptied: blocked"), "{second}");
+    let done = page.text("#route-rows .stop[data-site=s1]");
+    assert!(done.contains("05:50") && done.contains("done 07:39") && !done.contains("Lock"), "what is done cannot be moved: {done}");
+    // Another crew empties the third one: counted as it is reported, without a new plan.
+    collected(&mut made, "s3", "truck-2", "served", Value::Null);
+    page.wait("document.querySelector('#route-rows li[data-vehicle=truck-1]').innerText.includes('2 of 3 done · 1 missed')", SOON);
+    assert!(page.text("#route-rows .stop[data-site=s3]").contains("done by truck-2 07:39"));
     for (format, kind) in [(".gpx", "application/gpx+xml"), (".geojson", "application/geo+json"), ("", "application/json")] {
         let link = format!("document.querySelector('.manifest a[href*=\"manifest{format}?\"]').href");
         let told = page.value(&format!("fetch({link}).then((r) => r.status + ' ' + r.headers.get('content-type'))"));
@@ -199,12 +221,12 @@ fn decisions_reach_the_log_and_the_next_version_is_shown() {
 
     // A stop is locked where it is, and unlocked.
     page.click("#route-rows li[data-vehicle=truck-1] button");
-    page.click("#route-rows .stop[data-site=s1] .stop-buttons button");
+    page.click("#route-rows .stop[data-site=s3] .stop-buttons button");
     page.wait("document.querySelector('#decision-told').innerText.startsWith('Locked')", SOON);
     let event = last(&taken);
     assert_eq!(
         (&event["decision"], &event["site_id"], &event["vehicle_id"], &event["plan_version"], &event["actor_id"]),
-        (&json!("locked"), &json!("s1"), &json!("truck-1"), &json!(2), &json!("dana"))
+        (&json!("locked"), &json!("s3"), &json!("truck-1"), &json!(2), &json!("dana"))
     );
     page.click("#route-rows .stop[data-site=s2] .stop-buttons button");
     page.wait("document.querySelector('#decision-told').innerText.startsWith('Unlocked')", SOON);
@@ -253,7 +275,9 @@ fn a_decision_that_comes_too_late_is_told_and_what_is_current_is_shown() {
     let (mut made, taken) = deciding();
     fill(&mut made);
     let Some(mut page) = ready(&made) else { return };
-    // The plan moves on, and the page has not heard of it yet.
+    // The plan moves on, and the page does not hear of it: as in a tab that lies behind another one.
+    page.value("Object.defineProperty(document, 'hidden', { get: () => true, configurable: true }) && null");
+    assert!(page.text(".proposal h3").contains("version 3"));
     made.put_unseen("route.plan", 30_000, proposed(4));
     for change in changes(4) {
         made.put_unseen("route.change", 30_000, change);
@@ -265,6 +289,9 @@ fn a_decision_that_comes_too_late_is_told_and_what_is_current_is_shown() {
     assert!(taken.lock().expect("the log").is_empty(), "nothing reached the log");
     page.wait("document.querySelector('.proposal h3').innerText.includes('version 4')", SOON);
     page.picture(&pictures().join("too-late.png"));
+
+    page.value("delete document.hidden");
+    page.wait("!document.querySelector('#accept').disabled", SOON);
 
     // While a form is filled in, a newer plan is announced and waits.
     page.click("#route-rows li[data-vehicle=truck-2] button");

@@ -11,7 +11,7 @@ use crate::{Api, Status};
 
 /// Event clock of the fixture.
 pub(crate) const NOW_MS: i64 = 1_700_000_100_000;
-const OBSERVED_MS: i64 = NOW_MS - 2_500;
+pub(crate) const OBSERVED_MS: i64 = NOW_MS - 2_500;
 
 pub(crate) struct FakeStatus {
     pub(crate) readiness: Mutex<Readiness>,
@@ -95,9 +95,14 @@ impl Fixture {
     }
 
     /// Applies one record and returns what changed.
-    pub(crate) fn put(&mut self, topic: &str, mut record: Value) -> Vec<ViewKey> {
+    pub(crate) fn put(&mut self, topic: &str, record: Value) -> Vec<ViewKey> {
+        self.put_at(topic, record, OBSERVED_MS)
+    }
+
+    /// The same, for a record of another event time.
+    pub(crate) fn put_at(&mut self, topic: &str, mut record: Value, observed_ms: i64) -> Vec<ViewKey> {
         record["tenant"] = json!("acme");
-        record["observed_at"] = json!(OBSERVED_MS);
+        record["observed_at"] = json!(observed_ms);
         self.offset += 1;
         let source = PositionKey { cluster_id: "c".into(), topic: "out".into(), topic_id: "t".into(), partition: 0 };
         let progress = Progress { watermark_ms: Some(OBSERVED_MS - 500), observed_ms: Some(OBSERVED_MS), applied_ms: OBSERVED_MS + 100 };

@@ -27,6 +27,7 @@ mod server;
 mod state;
 pub mod status;
 mod stream;
+mod visits;
 
 #[cfg(test)]
 mod fixture;

@@ -87,11 +87,15 @@ pub(crate) async fn plans(State(state): State<ApiState>, mut params: Params) -> 
     Ok(Answer::new(freshness).with("plans", rows).with("cursor", page.cursor))
 }
 
-/// `GET /v1/plans/{area}`: in force, proposed, completed, with the changes of the newest version and the area's problems.
+/// `GET /v1/plans/{area}`: in force, proposed, completed, with the changes of the newest version and the area's problems. The
+/// plans that are driven tell what has been done: see [`crate::visits`].
 pub(crate) async fn plan(State(state): State<ApiState>, Path(area): Path<String>, mut params: Params) -> Answered {
     let tenant = params.text("tenant")?;
     params.finish()?;
-    let (plans, freshness) = of_area(&state, &area, tenant).await?;
+    let (mut plans, freshness) = of_area(&state, &area, tenant).await?;
+    for plan in plans.in_force.iter_mut().chain(&mut plans.completed) {
+        crate::visits::add(&state, &plans.tenant, plan).await?;
+    }
     let newest = plans.proposal.as_ref().or(plans.in_force.as_ref()).map(|plan| (plan["plan_id"].clone(), plan["plan_version"].clone()));
     let mut changes = rows(&state, Keyspace::Change, Part::Change, &plans.tenant, &area).await?;
     changes.retain(|change| newest.as_ref().is_some_and(|(id, version)| change["plan_id"] == *id && change["plan_version"] == *version));

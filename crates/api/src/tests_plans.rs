@@ -76,6 +76,59 @@ async fn an_area_shows_what_is_in_force_what_is_proposed_and_why() {
 }
 
 #[tokio::test]
+async fn what_crews_reported_since_a_plan_was_made_is_told_with_its_stops() {
+    let came = |vehicle: &str, outcome: &str| json!({"container_id": "c1", "site_id": "s1", "vehicle_id": vehicle, "outcome": outcome, "reason": "blocked"});
+    let mut fixture = fixture();
+    let mut today = plan(4, "accepted");
+    today["valid_to"] = json!(crate::fixture::OBSERVED_MS + 1);
+    today["routes"][0]["stops"][1]["reason"] = json!("ticket");
+    fixture.put("route.plan", today);
+    let told = async |fixture: &Fixture| {
+        let one = fetch(&fixture.api().router(), "/v1/plans/north").await.json();
+        let route = one["in_force"]["routes"][0].clone();
+        assert_eq!(route["stops"][0]["visit"], Value::Null, "a depot is not served");
+        (route["so_far"].clone(), route["stops"][1]["visit"].clone())
+    };
+    assert_eq!(told(&fixture).await, (json!({"sites": 1, "served": 0, "not_served": 0, "to_go": 1}), Value::Null));
+    fixture.put("collection.event", came("v9", "skipped"));
+    assert_eq!(told(&fixture).await.0["to_go"], 1, "another crew's visit in vain leaves the stop ahead");
+    fixture.put("collection.event", came("v1", "skipped"));
+    let (so_far, visit) = told(&fixture).await;
+    assert_eq!((&so_far["not_served"], &visit["outcome"], &visit["reason"]), (&json!(1), &json!("skipped"), &json!("blocked")));
+    fixture.put("collection.event", came("v9", "partial"));
+    let (so_far, visit) = told(&fixture).await;
+    assert_eq!(so_far, json!({"sites": 1, "served": 1, "not_served": 0, "to_go": 0}));
+    // Emptied in the morning, and due again in a plan that was made since: that stop lies ahead.
+    let mut again = plan(5, "accepted");
+    (again["valid_to"], again["routes"][0]["stops"][1]["reason"]) = (json!(crate::fixture::OBSERVED_MS * 2), json!("ticket"));
+    let mut later = Fixture::filled();
+    later.put("collection.event", came("v9", "served"));
+    later.put_at("route.plan", again, crate::fixture::OBSERVED_MS + 60_000);
+    assert_eq!(told(&later).await.0["to_go"], 1, "another crew's emptying before the plan was made");
+    later.put("collection.event", came("v1", "served"));
+    assert_eq!(told(&later).await.0["served"], 1, "its own report may be older than the plan");
+    assert_eq!((&visit["vehicle_id"], &visit["at"]), (&json!("v9"), &json!(crate::fixture::OBSERVED_MS)));
+}
+
+#[tokio::test]
+async fn what_was_collected_on_an_earlier_day_is_not_this_plans() {
+    let mut fixture = fixture();
+    fixture.put("collection.event", json!({"container_id": "c1", "site_id": "s1", "vehicle_id": "v1", "outcome": "served"}));
+    let mut later = plan(4, "accepted");
+    (later["valid_from"], later["valid_to"]) = (json!(crate::fixture::OBSERVED_MS + 1), json!(crate::fixture::OBSERVED_MS + 9));
+    later["routes"][0]["starts_at"] = later["valid_from"].clone();
+    fixture.put("route.plan", later);
+    let mut before = plan(9, "completed");
+    before["routes"][0]["driven"] = json!({"stops_served": 1});
+    fixture.put("route.plan", before);
+    let one = fetch(&fixture.api().router(), "/v1/plans/north").await.json();
+    assert_eq!((&one["in_force"]["plan_version"], &one["in_force"]["routes"][0]["so_far"]["to_go"]), (&json!(4), &json!(1)));
+    // A day as driven needs no event: its stops are what was done.
+    let visit = &one["completed"]["routes"][0]["stops"][1]["visit"];
+    assert_eq!((&visit["outcome"], &visit["at"], &visit["vehicle_id"]), (&json!("served"), &json!(2), &json!("v1")));
+}
+
+#[tokio::test]
 async fn a_vehicle_has_its_route_and_the_driver_a_manifest() {
     let router = fixture().api().router();
     let body = fetch(&router, "/v1/vehicles/v1/plan").await.json();

@@ -31,6 +31,24 @@ pub enum ProjectionError {
     View(#[from] ViewError),
 }
 
+/// Topics that the view shows, where they are written or read.
+pub const SHOWN: [&str; 14] = [
+    "bin.features",
+    "bin.forecast",
+    "bin.alert",
+    "vehicle.position",
+    "vehicle.status",
+    "ref.site",
+    "ref.facility",
+    "customer.churn-risk",
+    "contract.event",
+    "vehicle.maintenance-risk",
+    "route.plan",
+    "route.change",
+    "route.problem",
+    "collection.event",
+];
+
 /// What a projection works with.
 pub struct Projection {
     /// Where outputs are read.

@@ -5,7 +5,7 @@ use crate::edge::{MODELS, RegistryEdge};
 use crate::endpoint::{self, EndpointFile};
 use crate::engine::{Engine, EngineOptions};
 use crate::process::ProcessStatus;
-use crate::projection::Projection;
+use crate::projection::{Projection, SHOWN};
 use crate::serve::{self, Server};
 use crate::{Failure, plans};
 use clap::{Args, Subcommand};
@@ -23,9 +23,6 @@ use ws_stream::log::{Log, LogError, TopicSpec};
 use ws_stream::spec::Topology;
 use ws_stream::worker::WorkerOptions;
 use ws_views::{EmbeddedView, RedisView, RedisViewOptions, ViewReads, ViewStore};
-
-/// Topics that views show, when a topology writes them.
-const SHOWN: [&str; 3] = ["bin.features", "bin.forecast", "bin.alert"];
 
 /// Partitions of topics that `run` makes on an embedded log.
 const EMBEDDED_PARTITIONS: u32 = 4;
@@ -131,6 +128,12 @@ fn create_inputs<'a>(slices: impl Iterator<Item = &'a Arc<Topology>>, log: &dyn 
     Ok(())
 }
 
+/// Whether a topology writes or reads a topic.
+fn touches(topology: &Topology, topic: &str) -> bool {
+    let read = topology.inputs.iter().filter(|i| i.rekeyed.is_none()).map(|i| &i.topic).chain(topology.tables.iter().map(|t| &t.topic));
+    read.chain(topology.sinks.iter().map(|s| &s.topic)).any(|t| **t == *topic)
+}
+
 /// Runs until a signal, `--duration`, or an error.
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     let mut flags = Vec::new();
@@ -208,8 +211,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
             board: topology.board.clone(),
         })?);
     }
-    let shown: Vec<String> =
-        SHOWN.iter().filter(|t| topologies.iter().flatten().any(|x| x.sinks.iter().any(|s| &*s.topic == **t))).map(|t| (*t).to_string()).collect();
+    let shown: Vec<String> = SHOWN.iter().filter(|t| topologies.iter().flatten().any(|x| touches(x, t))).map(|t| (*t).to_string()).collect();
     let projection = Projection {
         log,
         registry,

@@ -33,12 +33,25 @@ pub enum Keyspace {
     Change,
     /// What kept something out of an area's plan: `area/code/entity`.
     Problem,
+    /// What was last done at one site, by the id of the site.
+    Visit,
 }
 
 impl Keyspace {
     /// All keyspaces, in the order of their indexes.
-    pub const ALL: [Self; 10] =
-        [Self::Bin, Self::Alert, Self::Truck, Self::Site, Self::Facility, Self::ChurnRisk, Self::MaintenanceRisk, Self::Plan, Self::Change, Self::Problem];
+    pub const ALL: [Self; 11] = [
+        Self::Bin,
+        Self::Alert,
+        Self::Truck,
+        Self::Site,
+        Self::Facility,
+        Self::ChurnRisk,
+        Self::MaintenanceRisk,
+        Self::Plan,
+        Self::Change,
+        Self::Problem,
+        Self::Visit,
+    ];
 
     /// The name used in stored keys and in answers.
     pub fn as_str(self) -> &'static str {
@@ -53,6 +66,7 @@ impl Keyspace {
             Self::Plan => "plan",
             Self::Change => "change",
             Self::Problem => "problem",
+            Self::Visit => "visit",
         }
     }
 
@@ -67,6 +81,7 @@ impl Keyspace {
             Self::Plan => &[Part::InForce, Part::Proposal, Part::Completed],
             Self::Change => &[Part::Change],
             Self::Problem => &[Part::Problem],
+            Self::Visit => &[Part::Served, Part::NotServed],
         }
     }
 }
@@ -101,11 +116,15 @@ pub enum Part {
     Change,
     /// A row of `route.problem`.
     Problem,
+    /// The newest row of `collection.event` that emptied something at a site.
+    Served,
+    /// The newest row of `collection.event` that could not.
+    NotServed,
 }
 
 impl Part {
     /// All parts.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Features,
         Self::Forecast,
         Self::Alert,
@@ -119,6 +138,8 @@ impl Part {
         Self::Duty,
         Self::Change,
         Self::Problem,
+        Self::Served,
+        Self::NotServed,
     ];
 
     /// The name used in stored keys and in answers.
@@ -137,6 +158,8 @@ impl Part {
             Self::Duty => "duty",
             Self::Change => "change",
             Self::Problem => "problem",
+            Self::Served => "served",
+            Self::NotServed => "not_served",
         }
     }
 
@@ -153,7 +176,7 @@ pub struct ViewKey {
     pub keyspace: Keyspace,
     /// Whose record.
     pub tenant: String,
-    /// Device, `device/alert`, vehicle, site, facility, customer, `vehicle/part` or planning area; see [`Keyspace`].
+    /// Device, `device/alert`, vehicle, site, facility, customer, `vehicle/part` or planning area, and so on; see [`Keyspace`].
     pub id: String,
 }
 

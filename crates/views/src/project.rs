@@ -45,6 +45,9 @@ pub fn project(topic: &str, key: &[u8], value: &Value) -> Result<Vec<Update>, Pr
         "contract.event" if matches!(value.get("event").and_then(Value::as_str), Some("notice_given" | "ended")) => {
             (Keyspace::ChurnRisk, Part::Risk, "customer_id")
         }
+        // A site with several containers is served as soon as one of them was emptied.
+        "collection.event" if matches!(value.get("outcome").and_then(Value::as_str), Some("served" | "partial")) => (Keyspace::Visit, Part::Served, "site_id"),
+        "collection.event" => (Keyspace::Visit, Part::NotServed, "site_id"),
         "route.plan" | "route.change" | "route.problem" => return project_plan::project(topic, value).map_err(fail),
         _ => return Ok(Vec::new()),
     };
@@ -123,6 +126,16 @@ mod tests {
         let updates = project("contract.event", b"", &event("notice_given")).unwrap();
         assert_eq!(updates[0].body(), &crate::Body::Delete);
         assert_eq!(project("contract.event", b"", &event("price_changed")).unwrap(), []);
+    }
+
+    #[test]
+    fn a_site_keeps_its_last_emptying_and_its_last_visit_in_vain_apart() {
+        let parts = ["served", "partial", "skipped", "not_found"].map(|outcome| {
+            let event = json!({"tenant": "t", "site_id": "s1", "container_id": "c1", "observed_at": 5, "outcome": outcome});
+            let updates = project("collection.event", b"c1", &event).unwrap();
+            format!("{} {}", updates[0].key(), updates[0].part().as_str())
+        });
+        assert_eq!(parts, ["visit/t/s1 served", "visit/t/s1 served", "visit/t/s1 not_served", "visit/t/s1 not_served"]);
     }
 
     #[test]

@@ -51,10 +51,30 @@ fn route(vehicle: &str, sites: &[Site], depot: &str, dump: &str, from_ms: i64, s
     let (planned, distance_m) = (sites.len() as f64, 3_000.0 + 1_150.0 * sites.len() as f64);
     let served = (planned * share) as i64;
     let late = served / 6;
+    // What a plan tells as driven has no reason.
+    for (_, stop) in stops.iter_mut().filter(|stop| stop["kind"] == "site").enumerate().filter(|(n, _)| (*n as i64) < served && *n != BLOCKED) {
+        stop["reason"] = Value::Null;
+    }
     let driven = json!({"stops_planned": sites.len(), "stops_served": served, "stops_late": late, "stops_not_done": sites.len() as i64 - served, "stops_extra": served % 3 / 2,
         "planned_m": distance_m, "driven_m": distance_m * share * 1.04, "planned_s": (at_ms + 2_400_000 - from_ms) / 1_000, "driven_s": 9_000.0});
     json!({"vehicle_id": vehicle, "shift_id": format!("shift-{vehicle}"), "start_facility_id": depot, "end_facility_id": depot, "starts_at": from_ms, "ends_at": at_ms + 2_400_000,
         "distance_m": distance_m, "stops": stops, "driven": if share > 0.0 { driven } else { Value::Null }})
+}
+
+/// Which stop of every route was blocked.
+const BLOCKED: usize = 3;
+
+/// What the crew of a route has reported: the first stops are done, the fourth was blocked.
+fn collections(route: &Value) -> Vec<(&'static str, Value)> {
+    let done = route["driven"]["stops_served"].as_u64().unwrap_or(0) as usize;
+    let sites = route["stops"].as_array().into_iter().flatten().filter(|stop| stop["kind"] == "site");
+    let event = |(n, stop): (usize, &Value)| {
+        let (outcome, reason) = if n == BLOCKED { ("skipped", json!("blocked")) } else { ("served", Value::Null) };
+        let at_ms = if n == BLOCKED { now_ms() - 1_800_000 } else { stop["leaves_at"].as_i64().unwrap_or(0) };
+        let of = json!({"site_id": stop["site_id"], "container_id": stop["container_ids"][0], "vehicle_id": route["vehicle_id"], "outcome": outcome, "reason": reason});
+        ("collection.event", with(base(at_ms), of))
+    };
+    sites.take(done).enumerate().map(event).collect()
 }
 
 fn plan(area: &str, version: i64, state: &str, routes: Vec<Value>, skipped: Vec<Value>) -> Value {
@@ -93,7 +113,9 @@ pub fn records(dice: &mut Dice, sites: &[Site], trucks: &[String]) -> Vec<(&'sta
             split.iter().enumerate().map(one).collect()
         };
         let split: Vec<Vec<Site>> = chosen.chunks(per).map(<[Site]>::to_vec).collect();
-        records.push(("route.plan", plan(area, 3, "accepted", routes(&split, dice), skipped(&left))));
+        let driven = routes(&split, dice);
+        records.extend(driven.iter().flat_map(collections));
+        records.push(("route.plan", plan(area, 3, "accepted", driven, skipped(&left))));
         if !west {
             continue;
         }
@@ -105,7 +127,8 @@ pub fn records(dice: &mut Dice, sites: &[Site], trucks: &[String]) -> Vec<(&'sta
         new[2].push(handed.clone());
         let mut proposal = plan(area, 4, "proposed", routes(&new, dice), skipped(&[gone.clone(), left[2].clone(), left[3].clone()]));
         let planned = |v: &Value, field: &str| v[field].as_f64().unwrap_or(0.0);
-        let (metres, seconds) = (planned(&records[0].1, "distance_m") + 1_850.0, planned(&records[0].1, "duration_s") - 720.0);
+        let before = records.iter().find(|(topic, _)| *topic == "route.plan").map_or(Value::Null, |(_, plan)| plan.clone());
+        let (metres, seconds) = (planned(&before, "distance_m") + 1_850.0, planned(&before, "duration_s") - 720.0);
         (proposal["distance_m"], proposal["duration_s"]) = (json!(metres), json!(seconds));
         records.push(("route.plan", proposal));
         let change = |number: usize, what: Value| {

@@ -104,9 +104,12 @@ function disc(context, x, y, radius) {
 
 let trucksDrawn = [];
 
-export function drawTrucks(context, view) {
+// With `colourIn` trucks have the colours of their routes, and those without one stand back.
+export function drawTrucks(context, view, colourIn = null) {
   trucksDrawn = [];
   for (const truck of store.trucks.values()) {
+    const colour = colourIn?.(truck);
+    context.globalAlpha = colourIn && !colour ? 0.45 : 1;
     if (truck.u === undefined) continue;
     const [x, y] = [view.x(truck.u), view.y(truck.v)];
     trucksDrawn.push({ truck, x, y });
@@ -125,19 +128,21 @@ export function drawTrucks(context, view) {
     context.translate(x, y);
     context.rotate(((truck.heading_deg ?? 0) * Math.PI) / 180);
     context.beginPath();
-    context.moveTo(0, -9);
-    context.lineTo(6.5, 7);
-    context.lineTo(0, 3.6);
-    context.lineTo(-6.5, 7);
+    const size = colour ? 1.35 : 1;
+    context.moveTo(0, -9 * size);
+    context.lineTo(6.5 * size, 7 * size);
+    context.lineTo(0, 3.6 * size);
+    context.lineTo(-6.5 * size, 7 * size);
     context.closePath();
     context.lineJoin = 'round';
     context.lineWidth = 3;
     context.strokeStyle = '#ffffff';
     context.stroke();
-    context.fillStyle = truck.status === 'broken_down' ? FIRE : resting ? '#8494a3' : '#1f4268';
+    context.fillStyle = truck.status === 'broken_down' ? FIRE : colour ?? (resting ? '#8494a3' : '#1f4268');
     context.fill();
     context.restore();
   }
+  context.globalAlpha = 1;
 }
 
 function nearest(list, x, y) {

@@ -108,7 +108,9 @@ function rungs(list) {
     }),
   );
   bar.setAttribute('aria-label', list.map(share).join(', '));
-  setText('h-rungs-text', list.filter((rung) => rung.answers).map(share).join(' · '));
+  // The largest first: where there is little room, the smallest are cut.
+  const ranked = list.filter((rung) => rung.answers).sort((a, b) => b.answers - a.answers);
+  setText('h-rungs-text', ranked.map(share).join(' · '));
   document.getElementById('h-rungs-text').title = list.map(share).join('\n');
 }
 

@@ -62,7 +62,7 @@ function createLegend() {
     emit('filter');
   });
   for (const name of ['loaded', 'changed', 'filter']) on(name, tally);
-  if (window.innerWidth < 760) document.getElementById('legend').open = false;
+  if (window.innerWidth < 1000) document.getElementById('legend').open = false;
   useSafeColours(safe.checked);
   document.body.classList.toggle('safe', safe.checked);
   paint();

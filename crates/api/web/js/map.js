@@ -3,6 +3,7 @@
 /* global L */
 import { Canvas, drawBackdrop, drawFacilities } from './backdrop.js';
 import { drawBins, drawTrucks, under } from './dots.js';
+import { colourOfTruck } from './plans.js';
 import { drawRoutes, drawStops, routesShown } from './route-layer.js';
 import { keyOf, on, place, select, store } from './store.js';
 import { ago, element, hours, hoursRange, percent, words } from './format.js';
@@ -34,7 +35,7 @@ export function createMap() {
     drawBins(context, view, routesShown());
     drawStops(context, view);
     drawFacilities(context, view);
-    drawTrucks(context, view);
+    drawTrucks(context, view, routesShown() ? colourOfTruck : null);
   });
 
   on('loaded', () => {

@@ -33,6 +33,12 @@ export function colourOfVehicle(vehicle) {
   return COLOURS[Math.max(0, at) % COLOURS.length];
 }
 
+// Of a truck in the plan that is shown, or none.
+export function colourOfTruck(truck) {
+  const routed = plans.area?.tenant === truck.tenant && shownPlan()?.routes.some((route) => route.vehicle_id === truck.id);
+  return routed ? colourOfVehicle(truck.id) : null;
+}
+
 let places = null;
 on('loaded', () => {
   places = null;

@@ -96,11 +96,20 @@ function deltas({ proposal, in_force: before }) {
   return element('p', { class: 'deltas' }, ...parts);
 }
 
+// Buttons do nothing for a moment after another version took a place: a click is about what the person has seen.
+const UNSEEN_MS = 900;
+let seen = { of: '', since: 0 };
+
 export function proposalBox(area) {
   const { proposal, in_force: before } = area;
+  const of = `${area.tenant}/${area.id}/${proposal.plan_id}/${proposal.plan_version}`;
+  if (seen.of !== of) seen = { of, since: performance.now() };
   const accept = element('button', { type: 'button', class: 'primary', id: 'accept', text: `Accept version ${proposal.plan_version}` });
   const reject = element('button', { type: 'button', id: 'reject', text: 'Reject' });
   const note = element('input', { type: 'text', id: 'decision-note', maxlength: 1000, placeholder: 'Why (optional)', 'aria-label': 'Why, in words (optional)', autocomplete: 'off' });
+  const unseenMs = seen.since + UNSEEN_MS - performance.now();
+  for (const button of [accept, reject]) button.disabled = unseenMs > 0;
+  if (unseenMs > 0) setTimeout(() => [accept, reject].forEach((button) => button.removeAttribute('disabled')), unseenMs);
   const send = (decision) => take(proposal, { decision, ...(note.value.trim() ? { note: note.value.trim(), reason: 'other' } : {}) });
   accept.addEventListener('click', () => send('accept'));
   reject.addEventListener('click', () => send('reject'));

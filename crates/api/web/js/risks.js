@@ -4,6 +4,7 @@ import { getJson, query } from './api.js';
 import { ago, chance, count, dayTime, element, money, number, setText, words } from './format.js';
 import { List, opening, rowOf, span, twoLines } from './rows.js';
 import { show } from './map.js';
+import { reasonText } from './reasons.js';
 import { readWhileVisible } from './tabs.js';
 import { store } from './store.js';
 
@@ -31,9 +32,16 @@ function reasons(drivers) {
       const fill = span(driver.contribution < 0 ? 'fill lowers' : 'fill');
       fill.style.width = `${(Math.abs(driver.contribution ?? 0) / most) * 100}%`;
       const told = Number.isFinite(driver.contribution) ? `${driver.feature}: ${driver.contribution > 0 ? 'adds' : 'takes'} ${Math.abs(driver.contribution).toFixed(2)} log odds` : driver.feature;
-      return element('li', { title: told }, element('span', { text: driver.text ?? words(driver.feature) }), element('span', { class: 'bar', 'aria-hidden': 'true' }, fill));
+      return element('li', { title: told }, element('span', { text: reasonText(driver) }), element('span', { class: 'bar', 'aria-hidden': 'true' }, fill));
     }),
   );
+}
+
+// The strongest, and the next one where both have room.
+function inShort(drivers) {
+  const [first, second] = drivers.map(reasonText);
+  if (!first) return 'no reasons told';
+  return second && first.length + second.length < 44 ? `${first} · ${second}` : first;
 }
 
 const lineage = (risk) => element('p', { class: 'lineage', title: risk.prediction_id, text: [`said ${ago(risk.observed_ms, store.eventNowMs)}`, risk.rung, risk.model_version].filter(Boolean).join(' · ') });
@@ -65,7 +73,7 @@ function partMore(box, { risk }) {
     element(
       'dl',
       { class: 'facts' },
-      fact('Suggested', actionOf(risk.action)),
+      fact('Suggested', risk.action ? actionOf(risk.action) : 'nothing'),
       fact('Due', dayTime(risk.due_ms)),
       fact('Engine hours left', life),
       fact('Fails within', number(risk.horizon_days, 0, 'days')),
@@ -94,7 +102,7 @@ function list(id, empty, more, describe) {
       setText(row.tag, told.tag);
       row.tag.dataset.kind = told.kind;
       row.tag.hidden = !told.tag;
-      setText(row.note, item.risk.drivers.slice(0, 2).map((driver) => driver.text ?? words(driver.feature)).join(' · ') || 'no reasons told');
+      setText(row.note, inShort(item.risk.drivers));
       setText(row.todo, told.todo);
       setText(row.value, chance(item.risk.risk));
       row.fill.style.width = `${Math.min(100, (item.risk.risk ?? 0) * 100)}%`;

@@ -2,6 +2,7 @@
 
 import { visible } from './tabs.js';
 import { colourOfVehicle, placeOf, plans, shownPlan } from './plans.js';
+import { isServed } from './progress.js';
 import { marks } from './proposal.js';
 
 const RINGS = { added: '#1d7144', dropped: '#b3202c', moved: '#9a5b00' };
@@ -18,7 +19,7 @@ function points(view, tenant, route) {
 
 const ordered = (routes) => [...routes].sort((a, b) => (a.vehicle_id === plans.vehicle) - (b.vehicle_id === plans.vehicle));
 
-// Under the bins: legs are straight, a plan says where to go and not which street.
+// Under the bins: legs are straight, a plan says where to go and not which street. What lies behind a truck is fainter.
 export function drawRoutes(context, view) {
   if (!routesShown()) return;
   context.lineJoin = 'round';
@@ -27,17 +28,22 @@ export function drawRoutes(context, view) {
     const opened = plans.vehicle === route.vehicle_id;
     const line = points(view, plans.area.tenant, route);
     if (line.length < 2) continue;
-    context.globalAlpha = plans.vehicle && !opened ? 0.22 : 0.92;
-    for (const [colour, width] of [['#ffffff', opened ? 6.5 : 4.5], [colourOfVehicle(route.vehicle_id), opened ? 3.6 : 2.2]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = width;
-      context.setLineDash(plans.which === 'proposal' && colour !== '#ffffff' ? [7, 4] : []);
-      context.beginPath();
-      line.forEach(({ x, y }) => context.lineTo(x, y));
-      context.stroke();
+    const strength = plans.vehicle && !opened ? 0.22 : 0.92;
+    const done = plans.which === 'in_force' ? line.findLastIndex(({ stop }) => isServed(stop)) : -1;
+    const ahead = line.slice(Math.max(0, done));
+    for (const [legs, alpha] of [[done > 0 ? line.slice(0, done + 1) : [], strength * 0.3], [ahead, strength]]) {
+      context.globalAlpha = alpha;
+      for (const [colour, width] of [['#ffffff', opened ? 6.5 : 4.5], [colourOfVehicle(route.vehicle_id), opened ? 3.6 : 2.2]]) {
+        context.strokeStyle = colour;
+        context.lineWidth = width;
+        context.setLineDash(plans.which === 'proposal' && colour !== '#ffffff' ? [7, 4] : []);
+        context.beginPath();
+        legs.forEach(({ x, y }) => context.lineTo(x, y));
+        context.stroke();
+      }
     }
     context.setLineDash([]);
-    if (opened || view.zoom >= 12.5) line.slice(1).forEach((to, index) => arrow(context, line[index], to, colourOfVehicle(route.vehicle_id)));
+    if (opened || view.zoom >= 12.5) ahead.slice(1).forEach((to, index) => arrow(context, ahead[index], to, colourOfVehicle(route.vehicle_id)));
   }
   context.globalAlpha = 1;
 }
@@ -73,15 +79,17 @@ export function drawStops(context, view) {
     for (const { stop, index, x, y } of points(view, tenant, opened)) {
       if (stop.kind !== 'site') continue;
       context.beginPath();
-      context.arc(x, y, 8, 0, 2 * Math.PI);
+      context.globalAlpha = isServed(stop) ? 0.55 : 1;
+      context.arc(x, y, isServed(stop) ? 5 : 8, 0, 2 * Math.PI);
       context.fillStyle = colourOfVehicle(opened.vehicle_id);
       context.strokeStyle = '#ffffff';
       context.lineWidth = 2;
       context.fill();
       context.stroke();
       context.fillStyle = '#ffffff';
-      context.fillText(String(index), x, y + 3.5);
+      if (!isServed(stop)) context.fillText(String(index), x, y + 3.5);
     }
+    context.globalAlpha = 1;
   }
   context.font = '700 11px system-ui, sans-serif';
   for (const [site, kind] of marks()) {

@@ -2,9 +2,10 @@
 
 import { query } from './api.js';
 import { take, tell } from './decide.js';
-import { clock, count, element, money, setText } from './format.js';
+import { clock, count, element, money, setText, words } from './format.js';
 import { show } from './map.js';
 import { actor, chooseArea, choosePlan, colourOfVehicle, keyOfArea, openVehicle, plans, readPlans, setActor, shownPlan, sitesOf } from './plans.js';
+import { againstText, hoursAndMinutes, kmDriven, kmPlanned, progressBar, progressOf, stopsText } from './progress.js';
 import { proposalBox } from './proposal.js';
 import { formOpen, skippedRows, stopRows, timeIn } from './stops.js';
 import { emit, on, store } from './store.js';
@@ -15,8 +16,21 @@ const NAMES = { in_force: 'In force', proposal: 'Proposed', completed: 'Last day
 const byId = (id) => document.getElementById(id);
 const km = (metres) => `${(metres / 1000).toFixed(1)} km`;
 let drawn = '';
+// Nothing moves away under a pressed button.
+let pressed = false;
 
 export function createRoutes() {
+  byId('plan').addEventListener('pointerdown', () => {
+    pressed = true;
+  });
+  for (const end of ['pointerup', 'pointercancel']) {
+    window.addEventListener(end, () => {
+      if (!pressed) return;
+      pressed = false;
+      // Behind the click that follows.
+      setTimeout(() => render(false));
+    });
+  }
   byId('area').addEventListener('change', (event) => {
     drawn = '';
     tell('');
@@ -33,7 +47,7 @@ export function createRoutes() {
   layer.addEventListener('change', () => emit('route'));
   on('plans', () => render(false));
   on('tab', () => emit('route'));
-  readWhileVisible('panel-routes', EVERY_MS, ['plan', 'change', 'problem'], readPlans);
+  readWhileVisible('panel-routes', EVERY_MS, ['plan', 'change', 'problem', 'visit'], readPlans);
   // That a proposal waits is told on the tab, whatever is looked at.
   const beside = () => visible('panel-routes') || readPlans();
   // Places have names now.
@@ -71,7 +85,7 @@ function render(asked) {
     return;
   }
   const told = JSON.stringify([area.in_force, area.proposal, area.completed, area.changes, area.problems, plans.which, plans.chosen, store.places.length]);
-  if (told === drawn && !asked) return;
+  if ((told === drawn || pressed) && !asked) return;
   byId('newer').hidden = true;
   if (formOpen() && !asked) {
     byId('newer').hidden = false;
@@ -88,7 +102,7 @@ function draw(area) {
   const focus = box.contains(document.activeElement) ? (document.activeElement.dataset.key ?? document.activeElement.id) : null;
   const note = byId('decision-note')?.value;
   const opened = new Set([...box.querySelectorAll('details[open][data-key]')].map((details) => details.dataset.key));
-  setText('routes-note', plan ? `${plan.plan_id}, version ${plan.plan_version}, ${plan.state}${plan.rung && plan.rung !== 'model' ? ` (${plan.rung})` : ''}` : '');
+  setText('routes-note', plan ? `${plan.plan_id}, version ${plan.plan_version}, ${plan.state}${plan.rung && plan.rung !== 'model' ? ` (${plan.rung})` : ''} · times of ${plan.time_zone.split('/').pop().replaceAll('_', ' ')}` : '');
   const choices = Object.keys(NAMES).filter((name) => area[name]);
   const choice = element('div', { class: 'choice', role: 'group', 'aria-label': 'Which plan' });
   for (const name of choices) {
@@ -104,48 +118,56 @@ function draw(area) {
     problems(area),
   );
   for (const details of box.querySelectorAll('details[data-key]')) details.open = opened.has(details.dataset.key);
-  if (note) byId('decision-note').value = note;
+  // A proposal that is gone takes its note with it.
+  if (note && byId('decision-note')) byId('decision-note').value = note;
   if (focus) (box.querySelector(`[data-key="${CSS.escape(focus)}"]`) ?? byId(focus) ?? byId('area')).focus({ preventScroll: true });
 }
 
+const over = () => plans.which === 'completed';
+
 function summary(plan) {
   const sites = plan.routes.reduce((sum, route) => sum + sitesOf(route).length, 0);
-  const parts = [`${plan.routes.length} ${plan.routes.length === 1 ? 'truck' : 'trucks'}`, `${count(sites)} stops`, km(plan.distance_m), `${(plan.duration_s / 3600).toFixed(1)} h paid`];
+  const parts = [`${plan.routes.length} ${plan.routes.length === 1 ? 'truck' : 'trucks'}`, `${count(sites)} stops`, km(plan.distance_m), `${hoursAndMinutes(plan.duration_s)} paid`];
   if (Number.isFinite(plan.cost_minor) && plan.currency) parts.push(money(plan.cost_minor, plan.currency));
-  const all = plan.routes.map((route) => route.driven).filter(Boolean);
-  const sum = (field) => all.reduce((total, driven) => total + driven[field], 0);
-  return element(
-    'div',
-    { class: 'plan-figures' },
-    element('p', { text: parts.join(' · ') }),
-    all.length ? element('p', { id: 'plan-driven' }, element('b', { text: `${sum('stops_served')} of ${sum('stops_planned')} served` }), ` · ${sum('stops_late')} late · ${sum('stops_not_done')} not done · ${sum('stops_extra')} extra · ${km(sum('driven_m'))} of ${km(sum('planned_m'))} driven`) : element('p', { class: 'muted', text: 'No truck has set out yet.' }),
-  );
+  const box = element('div', { class: 'plan-figures' }, element('p', { text: parts.join(' · ') }));
+  if (plans.which === 'proposal') return box;
+  const out = plan.routes.filter((route) => progressOf([route], false).out);
+  if (!out.length) box.append(element('p', { class: 'muted', text: over() ? 'No truck set out.' : 'No truck has set out yet.' }));
+  else {
+    const progress = progressOf(over() ? out : plan.routes, over());
+    box.append(element('p', { id: 'plan-driven' }, element('b', { text: stopsText(progress) }), over() ? '' : ` · ${out.length} of ${plan.routes.length} trucks out`));
+    // Of trucks that set out with something: only there is one to be compared with the other.
+    const compared = out.filter(({ driven }) => driven?.planned_m || driven?.stops_planned);
+    const without = out.filter((route) => route.driven && !compared.includes(route)).length;
+    const { drivenM, plannedM } = progressOf(compared, false);
+    const by = over() ? 'Driven' : `Driven by ${timeIn(plan.time_zone, plan.observed_at)}`;
+    const parts = [compared.length ? `${by}: ${km(drivenM)} of ${km(plannedM)}, ${againstText(progressOf(compared, false))}` : '', without ? `${without} of them set out before there was a plan` : ''];
+    if (compared.length || without) box.append(element('p', { class: 'muted', text: parts.filter(Boolean).join(' · '), title: 'Against what the trucks set out with, as of when this version was made' }));
+  }
+  return box;
 }
 
 function routeRow(area, plan, route) {
-  const { driven } = route;
-  const sites = sitesOf(route);
+  const progress = progressOf([route], over());
   const swatch = element('span', { class: 'swatch route', 'aria-hidden': 'true' });
   swatch.style.background = colourOfVehicle(route.vehicle_id);
-  const bar = element('span', { class: 'bar progress', 'aria-hidden': 'true' });
-  if (driven?.stops_planned) {
-    const part = (kind, value) => {
-      const made = element('span', { class: `fill ${kind}` });
-      made.style.width = `${(value / driven.stops_planned) * 100}%`;
-      return made;
-    };
-    bar.append(part('served', driven.stops_served - driven.stops_late), part('late', driven.stops_late));
-  }
-  const told = driven
-    ? [`${driven.stops_served} of ${driven.stops_planned} served`, driven.stops_late ? `${driven.stops_late} late` : '', `${driven.stops_not_done} not done`, driven.stops_extra ? `${driven.stops_extra} extra` : ''].filter(Boolean).join(' · ')
-    : `${sites.length} stops, not set out yet`;
+  const truck = store.trucks.get(`${area.tenant}/${route.vehicle_id}`);
+  const status = !over() && truck?.status ? element('span', { class: 'tag', 'data-kind': truck.status === 'broken_down' ? 'high' : 'none', text: words(truck.status) }) : '';
+  const out = progress.out > 0 && plans.which !== 'proposal';
   const open = plans.vehicle === route.vehicle_id;
+  const notes = out ? [stopsText(progress), againstText(progress)] : [plans.which === 'proposal' ? `${progress.sites} stops` : `${progress.sites} stops, not set out yet`];
   const button = element(
     'button',
     { type: 'button', class: 'row route', 'aria-expanded': String(open), 'data-key': `route-${route.vehicle_id}` },
     swatch,
-    element('span', { class: 'row-text' }, element('span', { class: 'row-title', text: route.vehicle_id }), element('span', { class: 'row-note', text: told })),
-    element('span', { class: 'row-right' }, element('span', { class: 'row-value', text: km(driven ? driven.driven_m : route.distance_m) }), element('span', { class: 'row-note', text: driven ? `of ${km(driven.planned_m)}` : `${timeIn(plan.time_zone, route.starts_at)} – ${timeIn(plan.time_zone, route.ends_at)}` }), bar),
+    element('span', { class: 'row-text' }, element('span', { class: 'row-title' }, element('span', { class: 'name', text: route.vehicle_id }), status), ...notes.filter(Boolean).map((text) => element('span', { class: 'row-note', text }))),
+    element(
+      'span',
+      { class: 'row-right' },
+      element('span', { class: 'row-value', text: out && progress.told ? kmDriven(progress) : km(route.distance_m) }),
+      element('span', { class: 'row-note', text: out && progress.told ? kmPlanned(progress) : `planned ${timeIn(plan.time_zone, route.starts_at)} – ${timeIn(plan.time_zone, route.ends_at)}` }),
+      out ? progressBar(progress) : '',
+    ),
   );
   const more = element('div', { class: 'row-more route-more', hidden: !open });
   const fill = () => more.replaceChildren(routeTools(area, plan, route), stopRows(area, route));

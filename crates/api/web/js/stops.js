@@ -1,12 +1,15 @@
 // The stops of a planned route: when, where, why, and the buttons to lock, unlock, move or leave one out.
 
-import { chance, count, element, UNKNOWN } from './format.js';
+import { chance, count, element, UNKNOWN, words } from './format.js';
 import { take } from './decide.js';
 import { nameOf, plans, shownPlan } from './plans.js';
+import { isServed } from './progress.js';
 import { why } from './proposal.js';
 import { store } from './store.js';
 
 const formats = new Map();
+// So many stops behind fold away.
+const FOLD_FROM = 4;
 
 // Times of day where the trucks drive.
 export function timeIn(zone, ms) {
@@ -28,48 +31,65 @@ const button = (text, label, onClick) => {
   return made;
 };
 
+// What became of a stop, in words: "done 07:04", "not emptied: blocked".
+function became(stop, route, zone) {
+  if (!stop.visit) return '';
+  const by = stop.visit.vehicle_id === route.vehicle_id ? '' : ` by ${stop.visit.vehicle_id}`;
+  if (isServed(stop)) return `done${by} ${timeIn(zone, stop.visit.at)}`;
+  return `${timeIn(zone, stop.visit.at)} not emptied${stop.visit.reason ? `: ${words(stop.visit.reason)}` : ''}`;
+}
+
 export function stopRows(area, route) {
+  const last = route.stops.findLastIndex(isServed);
+  const rows = route.stops.map((stop, index) => stopRow(area, route, stop, index));
+  // What is done folds away while something is ahead: the dispatcher looks ahead.
+  const ahead = route.stops.slice(last + 1).some((stop) => stop.kind === 'site');
+  if (last < FOLD_FROM || !ahead) return element('ol', { class: 'stops', start: 0 }, ...rows);
+  const done = route.stops.slice(0, last + 1).filter((stop) => stop.kind === 'site');
+  const missed = done.filter((stop) => !isServed(stop)).length;
+  const text = `${done.length - missed} stops done${missed ? `, ${missed} passed by` : ''}, the last ${timeIn(shownPlan().time_zone, route.stops[last].visit.at)}`;
+  return element('div', {}, element('details', { class: 'done-stops', 'data-key': `done-${route.vehicle_id}` }, element('summary', { text }), element('ol', { class: 'stops', start: 0 }, ...rows.slice(0, last + 1))), element('ol', { class: 'stops', start: last + 1 }, ...rows.slice(last + 1)));
+}
+
+function stopRow(area, route, stop, index) {
   const plan = shownPlan();
   const fixed = plans.which === 'completed';
   const truck = store.trucks.get(`${area.tenant}/${route.vehicle_id}`);
-  return element(
-    'ol',
-    { class: 'stops', start: 0 },
-    ...route.stops.map((stop, index) => {
-      const name = nameOf(area.tenant, stop);
-      const site = stop.kind === 'site';
-      const next = site && truck?.next_stop_site_id === stop.site_id;
-      const notes = [
-        site ? why(stop.reason) : { disposal: 'empties', depot: index ? 'ends' : 'starts', lunch: '' }[stop.kind],
-        site && stop.container_ids?.length ? `${stop.container_ids.length} ${stop.container_ids.length === 1 ? 'bin' : 'bins'}` : '',
-        Number.isFinite(stop.load_kg) && stop.load_kg > 0 ? `${count(stop.load_kg)} kg on board` : '',
-      ];
-      const row = element(
-        'li',
-        { class: `stop ${stop.kind}`, 'data-site': stop.site_id },
-        element('span', { class: 'when', text: timeIn(plan.time_zone, stop.arrives_at) }),
-        element('span', { class: 'order', text: String(index) }),
-        element(
-          'span',
-          { class: 'row-text' },
-          element('span', { class: 'row-title', title: stop.site_id ?? stop.facility_id }, element('span', { class: 'name', text: name }), next ? element('span', { class: 'tag', 'data-kind': 'low', text: 'next' }) : '', stop.locked ? element('span', { class: 'tag', 'data-kind': 'holdout', text: 'locked' }) : ''),
-          element('span', { class: 'row-note', text: notes.filter(Boolean).join(' · ') }),
-        ),
-      );
-      if (site && !fixed) {
-        const change = stop.locked ? 'unlock' : 'lock';
-        row.append(
-          element(
-            'span',
-            { class: 'stop-buttons' },
-            button(stop.locked ? 'Unlock' : 'Lock', `${stop.locked ? 'Unlock' : 'Lock'} ${name}`, () => take(plan, { decision: change, site_id: stop.site_id, ...(stop.locked ? {} : { vehicle_id: route.vehicle_id }) })),
-            button('Move', `Move ${name}`, () => moveForm(row, area, { site: stop.site_id, name, vehicle: route.vehicle_id })),
-          ),
-        );
-      }
-      return row;
-    }),
+  const name = nameOf(area.tenant, stop);
+  const site = stop.kind === 'site';
+  const served = isServed(stop);
+  const next = site && !served && !fixed && truck?.next_stop_site_id === stop.site_id;
+  const notes = [
+    became(stop, route, plan.time_zone),
+    site && !served ? why(stop.reason) : { disposal: 'empties', depot: index ? 'ends' : 'starts', lunch: '' }[stop.kind],
+    site && stop.container_ids?.length ? `${stop.container_ids.length} ${stop.container_ids.length === 1 ? 'bin' : 'bins'}` : '',
+    Number.isFinite(stop.load_kg) && stop.load_kg > 0 ? `load\u00a0${count(stop.load_kg)}\u00a0kg` : '',
+  ];
+  const tag = (kind, text) => element('span', { class: 'tag', 'data-kind': kind, text });
+  const row = element(
+    'li',
+    { class: `stop ${stop.kind}${served ? ' served' : ''}`, 'data-site': stop.site_id },
+    element('span', { class: 'when', text: timeIn(plan.time_zone, stop.arrives_at), title: 'Planned arrival' }),
+    element('span', { class: 'order', text: served ? '✓' : String(index) }),
+    element(
+      'span',
+      { class: 'row-text' },
+      element('span', { class: 'row-title', title: stop.site_id ?? stop.facility_id }, element('span', { class: 'name', text: name }), next ? tag('low', 'next') : '', stop.visit && !served ? tag('high', 'missed') : '', stop.locked ? tag('holdout', 'locked') : ''),
+      element('span', { class: 'row-note', text: notes.filter(Boolean).join(' · ') }),
+    ),
   );
+  if (site && !fixed && !served) {
+    const change = stop.locked ? 'unlock' : 'lock';
+    row.append(
+      element(
+        'span',
+        { class: 'stop-buttons' },
+        button(stop.locked ? 'Unlock' : 'Lock', `${stop.locked ? 'Unlock' : 'Lock'} ${name}`, () => take(plan, { decision: change, site_id: stop.site_id, ...(stop.locked ? {} : { vehicle_id: route.vehicle_id }) })),
+        button('Move', `Move ${name}`, () => moveForm(row, area, { site: stop.site_id, name, vehicle: route.vehicle_id })),
+      ),
+    );
+  }
+  return row;
 }
 
 // Sites left out, with the reason that the checker confirmed.
@@ -97,10 +117,12 @@ function moveForm(row, area, { site, name, vehicle }) {
   const fill = () => {
     const route = plan.routes.find((entry) => entry.vehicle_id === trucks.value);
     const last = route.stops.length - 1;
+    // Nothing goes in between what is done.
+    const done = Math.max(0, route.stops.findLastIndex(isServed));
     const places = route.stops
       .map((stop, index) => ({ stop, index }))
       // Nothing comes after the end.
-      .filter(({ stop, index }) => stop.site_id !== site && !(stop.kind === 'depot' && index === last && index > 0));
+      .filter(({ stop, index }) => index >= done && stop.site_id !== site && !(stop.kind === 'depot' && index === last && index > 0));
     after.replaceChildren(element('option', { value: '', text: 'where it is best' }), ...places.map(({ stop, index }) => element('option', { value: String(index + 1), text: `after ${index} ${nameOf(area.tenant, stop)}` })));
   };
   fill();

@@ -11,7 +11,7 @@ use crate::edge::{FILL_MODEL, RegistryEdge};
 use crate::endpoint::EndpointFile;
 use crate::engine::{Engine, EngineOptions};
 use crate::process::ProcessStatus;
-use crate::projection::Projection;
+use crate::projection::{Projection, SHOWN};
 use crate::run::open_embedded;
 use crate::serve::{self, Server};
 use crate::{Failure, data_folder, plans};
@@ -36,22 +36,6 @@ use ws_views::EmbeddedView;
 
 /// Topologies that run, the one that the status line tells first.
 const TOPOLOGIES: [&str; 6] = ["bin-fill", "traffic", "route", "churn", "maintenance", "outcome"];
-/// Topics that the view shows.
-const SHOWN: [&str; 13] = [
-    "bin.features",
-    "bin.forecast",
-    "bin.alert",
-    "vehicle.position",
-    "vehicle.status",
-    "ref.site",
-    "ref.facility",
-    "customer.churn-risk",
-    "contract.event",
-    "vehicle.maintenance-risk",
-    "route.plan",
-    "route.change",
-    "route.problem",
-];
 /// Partitions of every topic of the demo.
 const PARTITIONS: u32 = 4;
 /// How often the status line is written.

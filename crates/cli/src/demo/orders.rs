@@ -91,7 +91,7 @@ impl Orders {
     }
 
     fn drive(&mut self, city: &mut City, plan: &Value) {
-        for route in routes(plan) {
+        for route in routes(plan, city.now_ms()) {
             match city.dispatch(&route) {
                 Ok(()) => self.counts.0 += 1,
                 Err(e) => {
@@ -108,12 +108,12 @@ fn concerns(plan: &Value, now_ms: i64) -> bool {
     matches!(plan["state"].as_str(), Some("accepted" | "active")) && plan["valid_to"].as_i64().is_some_and(|to| to > now_ms)
 }
 
-/// The routes of a plan in the city's words.
-fn routes(plan: &Value) -> Vec<PlannedRoute> {
+/// The routes of a plan in the city's words; one that has ended by now sends nobody out again.
+fn routes(plan: &Value, now_ms: i64) -> Vec<PlannedRoute> {
     let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
     let text = |v: &Value| v.as_str().map(str::to_string);
     let mut all = Vec::new();
-    for route in list(&plan["routes"]) {
+    for route in list(&plan["routes"]).into_iter().filter(|route| route["ends_at"].as_i64().is_none_or(|ends_ms| ends_ms > now_ms)) {
         let Some(vehicle_id) = text(&route["vehicle_id"]) else { continue };
         let stops = list(&route["stops"]);
         let visits = stops.iter().filter_map(|stop| {
@@ -212,6 +212,15 @@ mod tests {
         let route =
             json!({"vehicle_id": first("ref.vehicle", "vehicle_id"), "starts_at": at_ms - 3_600_000, "stops": [{"kind": "depot"}, stop, {"kind": "depot"}]});
         json!({"state": "accepted", "plan_id": "p", "planning_area_id": "a", "valid_to": at_ms + 36_000_000, "routes": [route]})
+    }
+
+    #[test]
+    fn a_route_that_has_ended_sends_nobody_out_again() {
+        let mut city = city();
+        let mut plan = plan(&mut city);
+        plan["routes"][0]["ends_at"] = json!(city.now_ms() + 1);
+        assert_eq!(routes(&plan, city.now_ms()).len(), 1);
+        assert_eq!(routes(&plan, city.now_ms() + 1).len(), 0);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What was planned against what was driven, for each route. The plan counted is the one that the truck set out with: later
 //! versions know what happened and would always be right.
 
-use super::facts::{Facts, Truck};
+use super::facts::{Facts, Truck, Visit};
+use super::fleet::EARLY_MS;
 use super::memo::{Departure, Memo};
 use super::settings::Settings;
 use crate::plan::Route;
@@ -23,15 +24,22 @@ pub(super) struct Driven {
     pub driven_s: f64,
 }
 
-/// Notes what trucks set out with: once for each, from the plan in force then.
+/// What a truck served on this duty: not what it did on an earlier one that ended on the same day.
+fn served_by<'a>(memo: &Memo, facts: &'a Facts, truck: &'a Truck) -> impl Iterator<Item = &'a Visit> {
+    let from_ms = truck.shift.as_ref().map_or(memo.history_ms, |shift| shift.from_ms - EARLY_MS);
+    facts.visits.iter().filter(move |v| v.vehicle_id == truck.id && v.served && v.said.at_ms >= from_ms)
+}
+
+/// Notes what trucks set out with: once for each, from the plan in force then. A truck that left before there was one set out
+/// with nothing: the day's first plan knows what it has done already.
 pub(super) fn note_departures(memo: &mut Memo, facts: &Facts) {
-    let Some(in_force) = &memo.in_force else { return };
     for (id, truck) in &memo.crews {
-        let left = truck.started_ms.is_some() || facts.visits.iter().any(|v| v.vehicle_id == *id && v.served && v.said.at_ms >= memo.history_ms);
+        let left = truck.started_ms.is_some() || served_by(memo, facts, truck).next().is_some();
         if !left || memo.departures.contains_key(id) {
             continue;
         }
-        let departure = in_force.plan.routes.iter().find(|r| r.vehicle_id == *id).map_or_else(Departure::default, |route| Departure {
+        let route = memo.in_force.iter().flat_map(|issued| &issued.plan.routes).find(|r| r.vehicle_id == *id);
+        let departure = route.map_or_else(Departure::default, |route| Departure {
             sites: route.sites().map(|(place, site)| (site.to_owned(), route.stops[place].arrives_ms)).collect(),
             distance_m: route.distance_m,
             duration_ms: route.ends_ms().unwrap_or(0) - route.starts_ms().unwrap_or(0),
@@ -45,7 +53,7 @@ pub(super) fn driven(memo: &Memo, facts: &Facts, settings: &Settings, route: &Ro
     let truck: &Truck = memo.crews.get(&route.vehicle_id)?;
     let departure = memo.departures.get(&route.vehicle_id)?;
     let mut served: BTreeMap<&str, i64> = BTreeMap::new();
-    for visit in facts.visits.iter().filter(|v| v.vehicle_id == route.vehicle_id && v.served && v.said.at_ms >= memo.history_ms) {
+    for visit in served_by(memo, facts, truck) {
         served.entry(visit.site_id.as_str()).or_insert(visit.said.at_ms - visit.service_ms);
     }
     let planned: BTreeMap<&str, i64> = departure.sites.iter().map(|(s, at)| (s.as_str(), *at)).collect();

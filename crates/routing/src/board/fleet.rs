@@ -14,7 +14,7 @@ const LAST_START_MS: i64 = 30 * 60_000;
 /// Time that is left for an overdue break.
 const BREAK_GRACE_MS: i64 = 60 * 60_000;
 /// Crews may set out so long before their shift.
-const EARLY_MS: i64 = 2 * 3_600_000;
+pub(super) const EARLY_MS: i64 = 2 * 3_600_000;
 
 /// What the fleet is made from.
 pub(super) struct Yard<'a> {

@@ -231,6 +231,24 @@ fn the_same_question_gets_the_same_answer() {
 }
 
 #[test]
+fn a_truck_that_left_before_the_first_plan_set_out_with_nothing_planned() {
+    let mut day = Day::new(1, &[FULL; 4]);
+    let out =
+        json!({"started_at": MIDNIGHT_MS + 6 * HOUR_MS, "latitude_deg": 48.11, "longitude_deg": 11.51, "load_kg": 80.0, "load_l": 800.0, "driven_m": 4000.0});
+    day.truck(MIDNIGHT_MS + 7 * HOUR_MS, "v0", out);
+    day.served(MIDNIGHT_MS + 7 * HOUR_MS, "v0", 0);
+    let first = ask(&day, &[], &automatic());
+    day.served(MIDNIGHT_MS + 8 * HOUR_MS, "v0", 1);
+    let next = ask(&day, &first.memo, &automatic());
+    for answer in [&first, &next] {
+        let Some(plan) = answer.of("plan").into_iter().next() else { continue };
+        let driven = &plan["routes"][0]["driven"];
+        assert_eq!(["stops_planned", "stops_served", "stops_late"].map(|name| driven[name].as_i64()), [Some(0); 3], "{driven}");
+        assert!(driven["stops_extra"].as_i64() >= Some(1) && driven["planned_m"] == 0.0, "{driven}");
+    }
+}
+
+#[test]
 fn planned_against_driven_is_told_and_the_day_is_completed() {
     let mut day = Day::new(1, &[FULL; 4]);
     let first = ask(&day, &[], &automatic());
