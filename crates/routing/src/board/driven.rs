@@ -2,7 +2,7 @@
 //! versions know what happened and would always be right.
 
 use super::facts::{Facts, Truck, Visit};
-use super::fleet::EARLY_MS;
+use super::fleet::{EARLY_MS, chain_m};
 use super::memo::{Departure, Memo};
 use super::settings::Settings;
 use crate::plan::Route;
@@ -72,7 +72,8 @@ pub(super) fn driven(memo: &Memo, facts: &Facts, settings: &Settings, route: &Ro
         stops_not_done: planned.len() as i64 - stops_served,
         stops_extra: served.keys().filter(|site| !planned.contains_key(*site)).count() as i64,
         planned_m: departure.distance_m,
-        driven_m: truck.driven_m.unwrap_or(0.0),
+        // Without an odometer: from stop to stop, which is at least not nothing.
+        driven_m: truck.driven_m.unwrap_or_else(|| chain_m(facts, served_by(memo, facts, truck), settings)),
         planned_s: departure.duration_ms as f64 / 1e3,
         driven_s: (until_ms - from_ms).max(0) as f64 / 1e3,
     })

@@ -80,7 +80,9 @@ fn one(
     }
     let visits: Vec<Visit> =
         facts.visits.iter().filter(|v| v.vehicle_id == truck.id && v.said.at_ms >= shift.from_ms - EARLY_MS && !v.not_reached).cloned().collect();
-    let departed_ms = truck.started_ms.or(visits.first().map(|v| v.said.at_ms - v.service_ms)).map(|ms| ms.min(now_ms));
+    let departed_ms = truck.started_ms.or(visits.first().map(|v| v.said.at_ms - v.service_ms));
+    // A crew that began hours before its shift, as it seems, does not get a day that long.
+    let departed_ms = departed_ms.map(|ms| ms.max(shift.from_ms - EARLY_MS).min(now_ms));
     if departed_ms.is_none() && (out_of_service || now_ms > shift.to_ms - LAST_START_MS) {
         return None;
     }
@@ -235,7 +237,7 @@ fn served(
 }
 
 /// Metres between the sites visited, where no odometer tells.
-fn chain_m(facts: &Facts, visits: &[Visit], settings: &Settings) -> f64 {
-    let places: Vec<_> = visits.iter().filter_map(|v| facts.sites.get(&v.site_id)).map(|s| s.place).collect();
+pub(super) fn chain_m<'a>(facts: &Facts, visits: impl IntoIterator<Item = &'a Visit>, settings: &Settings) -> f64 {
+    let places: Vec<_> = visits.into_iter().filter_map(|v| facts.sites.get(&v.site_id)).map(|s| s.place).collect();
     places.windows(2).map(|pair| pair[0].distance_m(pair[1]) * settings.detour).sum()
 }
