@@ -4,6 +4,7 @@
 use super::network::Network;
 use super::roads::NetworkRoads;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use ws_routing::board::duty::Duty;
@@ -86,6 +87,20 @@ fn roads(network: &str) -> Result<Arc<dyn Roads>, String> {
     Ok(made)
 }
 
+/// The clock of a search. With a bound on steps it stands still until the search must end: steered by time, no seed would
+/// replay the answer. From then on each reading is a whole budget later than the one before, so that a budget ends
+/// whenever it began, also one that began after the end.
+fn search_clock<'a>(stop: &'a (dyn Fn() -> bool + Sync), by_steps: bool, budget_ms: i64) -> impl Fn() -> i64 + Send + Sync + 'a {
+    let (began, beyond) = (Instant::now(), AtomicI64::new(0));
+    move || {
+        let elapsed_ms = if by_steps { 0 } else { i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX / 2) };
+        match stop() {
+            true => elapsed_ms.saturating_add(beyond.fetch_add(budget_ms, Ordering::Relaxed)).saturating_add(budget_ms),
+            false => elapsed_ms,
+        }
+    }
+}
+
 struct BoardSolver {
     quick: bool,
 }
@@ -106,13 +121,8 @@ impl Solver for BoardSolver {
         let setting = |name: &str| call.with.get(name).map_or("", String::as_str);
         let network = setting("network");
         let roads = roads(network).map_err(failed)?;
-        let (began, budget_ms) = (Instant::now(), call.budget_ms.max(1));
-        // With a bound on steps time only ends the search: steered by it, no seed would replay the answer.
-        let clock = || match ((problem.stop)(), call.iterations) {
-            (true, _) => budget_ms,
-            (false, Some(_)) => 0,
-            (false, None) => i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX).min(budget_ms),
-        };
+        let budget_ms = call.budget_ms.max(1);
+        let clock = search_clock(problem.stop, call.iterations.is_some(), budget_ms);
         let (ours, library) = (RuinRecreate::default(), VrpPragmatic);
         let search: &dyn ws_routing::plan::Solver = match setting("search") {
             "" | "ruin-recreate" => &ours,
@@ -140,5 +150,40 @@ impl Accept for Checker {
         let network = ws_routing::board::network_of(&case.answer.memo);
         let roads = roads(&network).map_err(|e| refusal("no_network", e))?;
         judge(case.asked, case.board, case.memo, &case.answer.rows, &case.answer.memo, case.key, roads.as_ref()).map_err(|(code, detail)| refusal(code, detail))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+    use ws_routing::plan::Budget;
+
+    /// A budget that begins some time after its clock, as the board is read first.
+    fn ends(by_steps: bool, stop: &(dyn Fn() -> bool + Sync)) -> bool {
+        let clock = search_clock(stop, by_steps, 20);
+        std::thread::sleep(Duration::from_millis(5));
+        let budget = Budget::time(20, &clock);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !budget.is_over() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        budget.is_over()
+    }
+
+    #[test]
+    fn a_budget_ends_whenever_it_began() {
+        assert!(ends(false, &|| false), "by time alone");
+        assert!(ends(false, &|| true) && ends(true, &|| true), "also when it was over before it began");
+        let asked = AtomicBool::new(false);
+        assert!(ends(true, &|| asked.swap(true, Ordering::Relaxed)), "told to stop later");
+    }
+
+    #[test]
+    fn with_a_bound_on_steps_time_says_nothing() {
+        let clock = search_clock(&|| false, true, 20);
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(clock(), 0);
     }
 }
