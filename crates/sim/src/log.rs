@@ -158,14 +158,13 @@ pub(crate) fn offsets_of(set: &EpochSet) -> Vec<EpochOffsets> {
 }
 
 impl SimCommitter {
-    fn transaction(&mut self, broker: &mut Broker, epoch: u32, set: &EpochSet) -> Result<(), TxnError> {
-        let joined = lock(&self.joined);
+    fn transaction(&mut self, broker: &mut Broker, epoch: u32, joint: (u64, u64), set: &EpochSet) -> Result<(), TxnError> {
         for e in &set.epochs {
             self.step += 1;
             broker.append_txn(Sender { id: &self.id, epoch, step: self.step }, &e.appends, 0)?;
         }
         self.step += 1;
-        broker.offsets_txn(Sender { id: &self.id, epoch, step: self.step }, &self.group, (joined.member, joined.generation), &offsets_of(set), 0)?;
+        broker.offsets_txn(Sender { id: &self.id, epoch, step: self.step }, &self.group, joint, &offsets_of(set), 0)?;
         broker.end(&self.id, epoch, true)
     }
 }
@@ -190,9 +189,15 @@ impl Committer for SimCommitter {
         let Some(epoch) = self.epoch else {
             return Outcome::Unknown("the committer is not open".into());
         };
+        // Read before the broker is locked: a membership that is polled meanwhile holds this and waits for the broker. One that is
+        // outdated by then aborts the transaction.
+        let joint = {
+            let joined = lock(&self.joined);
+            (joined.member, joined.generation)
+        };
         let broker = self.broker.clone();
         let mut broker = lock(&broker);
-        let result = self.transaction(&mut broker, epoch, set);
+        let result = self.transaction(&mut broker, epoch, joint, set);
         let outcome = match result {
             Ok(()) => Outcome::Committed,
             Err(e @ TxnError::Fenced) => Outcome::Unknown(e.to_string()),
