@@ -49,6 +49,8 @@ pub(crate) fn judge(sim: &mut Simulation) -> Verdict {
     let mut v = Verdict { problems: std::mem::take(&mut sim.problems), ..Verdict::default() };
     let scenario = sim.scenario.clone();
     let got = Outputs::of_broker(&scenario, &sim.broker);
+    // First, as only the first findings are told in words: these are in words that mean something.
+    check_decisions(&mut v, &scenario, &got);
     match reference::run(&scenario, &sim.broker, &sim.surroundings) {
         Ok(wanted) => {
             if wanted.rows.is_empty() {
@@ -60,7 +62,6 @@ pub(crate) fn judge(sim: &mut Simulation) -> Verdict {
         Err(e) => v.note(|| format!("the undisturbed run failed: {e}")),
     }
     check_rules(&mut v, &scenario, &got);
-    check_decisions(&mut v, &scenario, &got);
     check_state(&mut v, sim);
     v
 }

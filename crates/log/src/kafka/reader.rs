@@ -215,6 +215,9 @@ impl Reader for KafkaReader {
     fn resume(&mut self, at: &TopicPartition) -> Result<(), LogError> {
         match self.parts.iter().position(|p| p.at == *at && p.paused) {
             Some(i) => {
+                // librdkafka's batches count the event "end of partition" as a record of that offset: paused there, it would
+                // go on one record too far, past one that has come meanwhile or beyond the end.
+                self.change("moving", at, Offset::Offset(self.parts[i].next), |c, list| c.seek_partitions(list.clone(), Duration::ZERO).map(drop))?;
                 self.change("resuming", at, Offset::Invalid, |c, list| c.resume(list))?;
                 self.parts[i].paused = false;
                 self.last_news = Instant::now();

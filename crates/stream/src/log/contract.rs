@@ -38,6 +38,7 @@ pub const CHECKS: &[Check] = &[
     ("reading_starts_where_asked", reading::reading_starts_where_asked),
     ("moving_hands_over_nothing_of_the_old_position", reading::moving_hands_over_nothing_of_the_old_position),
     ("paused_partitions_are_silent", reading::paused_partitions_are_silent),
+    ("paused_at_the_end_nothing_is_skipped", reading::paused_at_the_end_nothing_is_skipped),
     ("removed_partitions_are_silent", reading::removed_partitions_are_silent),
     ("a_commit_is_atomic_over_partitions_and_progress", commits::a_commit_is_atomic_over_partitions_and_progress),
     ("a_failed_commit_leaves_nothing_visible", commits::a_failed_commit_leaves_nothing_visible),

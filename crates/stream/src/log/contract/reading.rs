@@ -145,6 +145,30 @@ pub fn paused_partitions_are_silent(log: &dyn Log, prefix: &str) {
     assert_eq!((rows[0].offset, texts(&rows)), (2, vec!["a2".to_owned()]), "nothing lost, nothing twice");
 }
 
+/// Paused when it had been read to its end, a partition goes on with the first record that comes, and when none came,
+/// there is nothing to tell.
+pub fn paused_at_the_end_nothing_is_skipped(log: &dyn Log, prefix: &str) {
+    let name = topic(log, &format!("{prefix}.pause-end"), 1);
+    let at = TopicPartition::new(name.clone(), 0);
+    append(log, &[values(&name, 0, &["a0", "a1"])]);
+    let mut reader = log.reader().expect("a reader");
+    reader.add(&at, 0).expect("adding");
+    assert_eq!(texts(&take(reader.as_mut(), &at, 2)), ["a0", "a1"]);
+    for round in 0..3i64 {
+        silent(reader.as_mut(), "it was read to its end");
+        reader.pause(&at).expect("pausing");
+        silent(reader.as_mut(), "the partition is paused");
+        if round > 0 {
+            append(log, &[values(&name, 0, &["b", "c"])]);
+        }
+        reader.resume(&at).expect("resuming");
+        if round > 0 {
+            let rows = take(reader.as_mut(), &at, 2);
+            assert_eq!((rows[0].offset, texts(&rows)), (2 * round, vec!["b".to_owned(), "c".to_owned()]), "nothing lost, nothing twice");
+        }
+    }
+}
+
 /// After removing, nothing of the partition is handed over, also not what was fetched ahead.
 pub fn removed_partitions_are_silent(log: &dyn Log, prefix: &str) {
     let at = numbered(log, &format!("{prefix}.remove"), 500);
