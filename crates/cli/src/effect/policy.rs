@@ -208,7 +208,7 @@ impl Pipeline {
     }
 }
 
-/// Sites whose prize, by what will be thrown in, may be worth the visit. The formula is that of [`prize`] with the truth in place of
+/// Sites whose prize, by what will be thrown in, may be worth the visit. The formula is that of [`prize()`] with the truth in place of
 /// probabilities.
 pub fn by_truth(town: &Town, truth: &Truth<'_>, detour: &Detour, moment: Moment, price: f64) -> Vec<Wanted> {
     const FAR_H: f64 = 1_000.0;
