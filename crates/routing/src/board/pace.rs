@@ -2,7 +2,7 @@
 //! fast they are when nothing is in the way; each group has a share of that speed for each hour of the week, and all roads
 //! together have a live one for the next hour. It is keyed by tenant; planners multiply free flow by it.
 //!
-//! A share is a mean over rows, weighted by traversals; old ones fade as new ones come (a mean over about [`FADE`] of them).
+//! A share is a mean over rows, weighted by traversals; old ones fade as new ones come (a mean over about 400 traversals).
 
 use super::row::Row;
 use crate::roads::{HOURS_PER_WEEK, hour_of_week};
